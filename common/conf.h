@@ -1,0 +1,130 @@
+/* common/conf.h: tally.conf, parsed once by the master before it forks.
+ * The file is INI: [section] headers and "name = value" lines; # or ; begins a comment at the
+ * start of a line, " ;" one at its end. Sections: [node], [fastagi], [log], and one
+ * [script NAME] per call script, whose lines are kept as they are for server/script.h to compile.
+ * Durations are "500ms", "3s", "10m", "2h"; sizes are bytes, or "64k", "16m", "1g" (powers of 1024). */
+#ifndef COMMON_CONF_H
+#define COMMON_CONF_H
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "common/err.h"
+#include "common/log.h"
+
+enum {
+    CONF_LINE_MAX = 198,     /* bytes of a line, what inih takes */
+    CONF_FILE_MAX = 1 << 20, /* bytes of the file */
+    CONF_LISTEN_MAX = 8,
+    CONF_ALLOW_MAX = 64,
+    CONF_WORKERS_MAX = 64,
+    CONF_SCRIPTS_MAX = 256,
+    CONF_SCRIPT_LINES_MAX = 256, /* of one script */
+    CONF_SCRIPT_NAME_MAX = 32,   /* bytes; letters, digits and ._- */
+};
+
+struct conf_listen {
+    struct sockaddr_storage addr;
+    socklen_t len;
+    char text[64]; /* as it was written, for messages */
+};
+
+/* A network whose connections are taken. IPv4 stands as an IPv4-mapped IPv6 address, so one
+ * comparison serves both. */
+struct conf_network {
+    struct in6_addr addr;
+    unsigned bits; /* 0 to 128 */
+};
+
+/* One "name = value" of a script, as written. */
+struct conf_line {
+    char *name, *value;
+    unsigned line; /* in the file, from 1 */
+};
+
+struct conf_script {
+    char name[CONF_SCRIPT_NAME_MAX + 1];
+    unsigned line; /* of its first entry */
+    struct conf_line *lines;
+    size_t count;
+};
+
+struct conf {
+    char path[4096]; /* of the file, absolute */
+
+    /* [node] */
+    char node_name
+        [33]; /* name: 1 to 32 letters, digits and ._-; default: the host's name, cut at the first '.' */
+    char state_dir[4096]; /* state: absolute or relative to the file's folder; required */
+    char user[33]; /* user: whom to become when started as root; "" for nobody else */
+
+    /* [fastagi] */
+    struct conf_listen
+        listen[CONF_LISTEN_MAX]; /* listen: default 127.0.0.1:4573 and [::1]:4573 */
+    size_t listen_count;
+    struct conf_network
+        allow[CONF_ALLOW_MAX]; /* allow: default 127.0.0.0/8 and ::1/128 */
+    size_t allow_count;
+    unsigned workers; /* workers: processes; default ("auto") one per CPU on line */
+    unsigned calls;   /* calls: per worker at once; default 10000 */
+    unsigned backlog; /* backlog: of the listening sockets; default 4096 */
+    unsigned
+        greeting_ms; /* greeting-time: until the environment is complete; default 5s */
+    unsigned command_ms; /* command-time: until a command's answer; default 10m */
+    unsigned call_ms;    /* call-time: of a whole call; default 4h */
+    unsigned
+        answer_ms; /* answer-time: until a count's answer, then UNKNOWN; default 10s */
+    unsigned
+        drain_ms; /* drain-time: for calls to end at SIGTERM and in an old worker; default 30s */
+    size_t
+        greeting_bytes; /* greeting-size: of an environment; default 64k (FASTAGI facts: it may exceed 16 KB) */
+    char default_script[CONF_SCRIPT_NAME_MAX +
+                        1]; /* default-script: for a URL without a path; default hits */
+
+    /* [log]: the write-ahead log and its checkpoints */
+    size_t segment_bytes; /* segment-size: default 16m, 1m to 1g */
+    size_t
+        checkpoint_bytes; /* checkpoint-size: of log between checkpoints; default 64m */
+    unsigned
+        checkpoint_ms; /* checkpoint-time: between checkpoints when anything changed; default 1h */
+    unsigned
+        counters; /* counters: names that this node may bring into being; default 1000000 */
+    char archive_dir[4096]; /* archive: where old segments go; "" to delete them */
+    enum log_level level;   /* level: error, warn, info (default) or debug */
+
+    struct conf_script *scripts;
+    size_t script_count;
+};
+
+/* Where and why a configuration was refused: "tally.conf:12: ...", what was expected included. */
+struct conf_error {
+    char text[512];
+};
+
+/* Read the file at path. On ERR_OK *conf is the caller's, to be freed by conf_free(); on any other
+ * nothing is left to free and error->text says file, line and what was expected.
+ * Errors: ERR_MALFORMED  a line that cannot be parsed, or a section or name that does not exist
+ *         ERR_RANGE      a value that is out of its bounds
+ *         ERR_TOO_LONG   a line above CONF_LINE_MAX or a file above CONF_FILE_MAX
+ *         ERR_IO         the file cannot be read */
+enum err conf_read(const char *path, struct conf **conf, struct conf_error *error);
+
+/* The same from memory, for tests; path is what messages name. text needs a NUL at text[len]. */
+enum err conf_parse(const char *text, size_t len, const char *path, struct conf **conf,
+                    struct conf_error *error);
+
+void conf_free(struct conf *conf);
+
+/* Write "PATH:LINE: ..." into error; line 0 leaves the line out. For script.c, which refuses too. */
+void conf_error_set(struct conf_error *error, const char *path, unsigned line,
+                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Whether a client at addr may connect. */
+bool conf_allows(const struct conf *conf, const struct sockaddr_storage *addr);
+
+/* "500ms", "3s", "10m", "2h" in milliseconds. ERR_MALFORMED, ERR_RANGE (above UINT32_MAX ms). */
+enum err conf_duration(const char *text, unsigned *ms);
+
+#endif
