@@ -1,0 +1,30 @@
+/* replica/state.h: the state process: the only writer of counters and log.
+ * Owns the state directory, the node's key, and all that replica/ holds. */
+#ifndef REPLICA_STATE_H
+#define REPLICA_STATE_H
+#include "common/conf.h"
+
+/* Exit codes of the state process. Any other, and any signal, is a crash: the master starts it again. */
+enum {
+    STATE_EXIT_OK = 0,     /* SIGTERM: checkpointed, all is on disk */
+    STATE_EXIT_FAILED = 1, /* a write or sync failed: recover by starting again */
+    STATE_EXIT_REFUSED =
+        2, /* the state directory cannot be used (logged: why, and what to do): starting
+                             * again changes nothing, so the master ends too */
+};
+
+/* Before the fork, in the master: make the state directory (0700) where it is missing, look that it is
+ * Tally's and of a format known here, take its lock, and make it the working directory. The lock
+ * is a flock() on *lock_fd: it is held for as long as any process has that descriptor open, so the
+ * master and the state process keep it and workers close it. Where the lock is held by a master that is no more,
+ * whose children are just ending, waits up to 10 s.
+ * Errors: ERR_REFUSED  another tallyd holds it, or the folder is not Tally's, or is of a newer
+ *                      format, or others may write to it: logged with what to do
+ *         ERR_IO, ERR_FULL, ERR_NOT_FOUND  it cannot be made or opened: logged */
+enum err state_dir_enter(const struct conf *conf, int *lock_fd);
+
+/* In the child, the state directory being the working directory: run until SIGTERM, then return
+ * the exit code. conf must live on. */
+int state_main(const struct conf *conf);
+
+#endif
