@@ -2,7 +2,8 @@
  * The file is INI: [section] headers and "name = value" lines; # or ; begins a comment at the
  * start of a line, " ;" one at its end. Sections: [node], [fastagi], [log], and one
  * [script NAME] per call script, whose lines are kept as they are for server/script.h to compile.
- * Durations are "500ms", "3s", "10m", "2h"; sizes are bytes, or "64k", "16m", "1g" (powers of 1024). */
+ * Durations are "500ms", "3s", "10m", "2h"; sizes are bytes, or "64k", "16m", "1g" (powers of 1024).
+ * What can be set, within which bounds and with which default is one table in conf.c. */
 #ifndef COMMON_CONF_H
 #define COMMON_CONF_H
 #include <netinet/in.h>
@@ -23,19 +24,25 @@ enum {
     CONF_SCRIPTS_MAX = 256,
     CONF_SCRIPT_LINES_MAX = 256, /* of one script */
     CONF_SCRIPT_NAME_MAX = 32,   /* bytes; letters, digits and ._- */
+    CONF_SETTINGS_MAX = 32,      /* rows of conf.c's table */
 };
 
 struct conf_listen {
     struct sockaddr_storage addr;
     socklen_t len;
     char text[64]; /* as it was written, for messages */
+    /* In the file, from 1. 0: a default, which nobody asked for: where this host does not have the
+     * address (::1 without IPv6) it is worth a warning, and no more. */
+    unsigned line;
 };
 
 /* A network whose connections are taken. IPv4 stands as an IPv4-mapped IPv6 address, so one
  * comparison serves both. */
 struct conf_network {
+    sa_family_t family; /* AF_INET, AF_INET6, or AF_UNSPEC for "any" */
     struct in6_addr addr;
     unsigned bits; /* 0 to 128 */
+    unsigned line; /* in the file, from 1; 0: a default */
 };
 
 /* One "name = value" of a script, as written. */
@@ -46,9 +53,9 @@ struct conf_line {
 
 struct conf_script {
     char name[CONF_SCRIPT_NAME_MAX + 1];
-    unsigned line; /* of its first entry */
+    unsigned line; /* of its [script NAME] */
     struct conf_line *lines;
-    size_t count;
+    size_t count; /* may be 0 */
 };
 
 struct conf {
@@ -96,6 +103,9 @@ struct conf {
 
     struct conf_script *scripts;
     size_t script_count;
+
+    /* Where each setting of conf.c's table stands in the file; 0 where it has its default. */
+    unsigned setting_line[CONF_SETTINGS_MAX];
 };
 
 /* Where and why a configuration was refused: "tally.conf:12: ...", what was expected included. */
@@ -107,8 +117,11 @@ struct conf_error {
  * nothing is left to free and error->text says file, line and what was expected.
  * Errors: ERR_MALFORMED  a line that cannot be parsed, or a section or name that does not exist
  *         ERR_RANGE      a value that is out of its bounds
- *         ERR_TOO_LONG   a line above CONF_LINE_MAX or a file above CONF_FILE_MAX
- *         ERR_IO         the file cannot be read */
+ *         ERR_EXISTS     what may be said once is said twice
+ *         ERR_TOO_LONG   a line above CONF_LINE_MAX or a file above CONF_FILE_MAX; too many listen,
+ *                        allow or script lines
+ *         ERR_IO         the file cannot be read
+ *         ERR_MEMORY */
 enum err conf_read(const char *path, struct conf **conf, struct conf_error *error);
 
 /* The same from memory, for tests; path is what messages name. text needs a NUL at text[len]. */
@@ -123,6 +136,20 @@ void conf_error_set(struct conf_error *error, const char *path, unsigned line,
 
 /* Whether a client at addr may connect. */
 bool conf_allows(const struct conf *conf, const struct sockaddr_storage *addr);
+
+/* One value that is in force. Texts are good during the call only. */
+struct conf_value {
+    const char *section; /* "fastagi", "script hits" */
+    const char *name;
+    const char
+        *value;    /* paths absolute, numbers in their largest whole unit; may be "" */
+    unsigned line; /* in the file; 0: the default */
+};
+
+/* Give every value in force to `found`, in the table's order, then the scripts' lines; what repeats
+ * comes once for each. */
+void conf_each(const struct conf *conf,
+               void (*found)(void *user, const struct conf_value *value), void *user);
 
 /* "500ms", "3s", "10m", "2h" in milliseconds. ERR_MALFORMED, ERR_RANGE (above UINT32_MAX ms). */
 enum err conf_duration(const char *text, unsigned *ms);

@@ -45,6 +45,11 @@ int log_level_parse(const char *name, enum log_level *level)
     return -1;
 }
 
+const char *log_level_name(enum log_level level)
+{
+    return levels[level].name;
+}
+
 static int log_prefix(char *buf, size_t size, enum log_level level)
 {
     struct timespec now;

@@ -24,6 +24,8 @@ void log_set_level(enum log_level level);
 
 /* "debug", "info", "warn", "error": 0, or -1 where name is none of these. */
 int log_level_parse(const char *name, enum log_level *level);
+/* The other way; "alarm" too. Static. */
+const char *log_level_name(enum log_level level);
 
 void log_write(enum log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
