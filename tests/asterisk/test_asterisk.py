@@ -1,0 +1,156 @@
+"""A real Asterisk 22 calls tallyd. Sounds take their time (a call to `hits` 6 s), so calls run side by
+side. Needs root; ASTERISK_DIR is where rig.sh has installed Asterisk."""
+
+import os
+import re
+import shutil
+import subprocess
+import unittest
+from collections import defaultdict
+
+from harness import ServerTest, eventually, free_port
+
+RIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rig.sh")
+DIRECTORY = os.environ.get("ASTERISK_DIR", "")
+
+
+class Asterisk(ServerTest):
+    def setUp(self):
+        super().setUp()
+        self.node_ = self.node(scripts="").start()
+        # The manager's port names the rig, so that two test runs may share one installation.
+        self.env = dict(os.environ, AGI_PORT=str(self.node_.port), AMI_PORT=str(free_port()))
+        self.rig("start")
+        self.addCleanup(self.end)
+
+    def end(self):
+        self.rig("stop")
+        shutil.rmtree(self.rig_folder())
+
+    def rig_folder(self):
+        return os.path.join(DIRECTORY, "srv", "rig-" + self.env["AMI_PORT"])
+
+    def command(self, verb, *words):
+        return ["bash", RIG, verb, DIRECTORY, *map(str, words)]
+
+    def rig(self, verb, *words, **env):
+        # Asterisk itself keeps what it gets as standard output for as long as it runs: a file.
+        out_path = os.path.join(self.folder, f"rig-{verb}.out")
+        with open(out_path, "w", encoding="utf-8") as out:
+            code = subprocess.run(self.command(verb, *words), env=self.env | env, stdout=out,
+                                  stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                  timeout=300).returncode
+        with open(out_path, encoding="utf-8", errors="replace") as out:
+            text = out.read()
+        self.assertEqual(code, 0, f"rig.sh {verb}: {text}\n{self.log()[-3000:]}")
+        return text
+
+    def log(self):
+        with open(os.path.join(self.rig_folder(), "log", "full"), encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def dialogues(self):
+        """channel -> the commands that it got, as Asterisk's AGI debugging shows them."""
+        found = defaultdict(list)
+        for channel, command in re.findall(r"<(\S+)>AGI Rx << (.*)", self.log()):
+            found[channel].append(command)
+        return found
+
+    def said(self):
+        return [int(n) for n in re.findall(r"AGI Rx << SAY NUMBER (\d+)", self.log())]
+
+    def assertNothingLeft(self):
+        """No channel in Asterisk, no connection at tallyd."""
+        def quiet():
+            return "0 active channels" in self.rig("cli", "core", "show", "channels")
+        eventually(quiet, 20, "no channel is left")
+        port = f":{self.node_.port:04X}"
+
+        def connections():
+            with open("/proc/net/tcp", encoding="ascii") as file:
+                rows = [line.split() for line in file]
+            # 01 is ESTABLISHED, 08 is CLOSE_WAIT.
+            return [row for row in rows if row[1].endswith(port) and row[3] in ("01", "08")]
+        eventually(lambda: not connections(), 10, "no connection is left")
+
+    def test_fifty_calls_ten_at_a_time_hear_fifty_consecutive_numbers(self):
+        self.assertIn("50 AGISTATUS=HANGUP", self.rig("call", 31415, 50, 10))
+        self.assertConsecutive(self.said())
+        self.assertEqual(len(self.said()), 50)
+        self.assertEqual(self.node_.total("hits"), 50)
+        dialogues = self.dialogues()
+        self.assertEqual(len(dialogues), 50)
+        for commands in dialogues.values():
+            self.assertRegex("|".join(commands),
+                             r'^ANSWER\|STREAM FILE queue-thereare ""\|SAY NUMBER \d+ ""\|'
+                             r'STREAM FILE vm-goodbye ""\|HANGUP$')
+        self.assertNothingLeft()
+        self.assertNotRegex(self.log(), r"WARNING.*(agi|AGI)")
+
+    def test_callers_who_hang_up_in_between_lose_and_double_no_number(self):
+        # Gone while it is silent, during the first sound, the number, the last sound; or not at all.
+        stays = {"1": 8, "2": 8, "4": 8, "5": 8, "300": 18}
+        running = [subprocess.Popen(self.command("call", 31415, calls, 2), stdin=subprocess.DEVNULL,
+                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                    env=self.env | {"CALL_STAYS": stay})
+                   for stay, calls in stays.items()]
+        for process in running:
+            out, _ = process.communicate(timeout=300)
+            self.assertEqual(process.returncode, 0, out)
+        said, total = self.said(), self.node_.total("hits")
+        self.assertEqual(len(said), len(set(said)), "no number is said twice")
+        self.assertGreaterEqual(len(said), 18)
+        self.assertLessEqual(max(said), total)
+        dialogues = self.dialogues()
+        # Who is past the second of waiting is counted; the number follows that sound.
+        counted = sum(1 for commands in dialogues.values()
+                      if any(c.startswith("STREAM FILE queue-thereare") for c in commands))
+        self.assertEqual(total, counted, "who was counted was about to hear a number")
+        left = counted - len(said)
+        self.assertGreater(left, 0, "some callers left after they were counted")
+        self.assertEqual(len(set(range(1, total + 1)) - set(said)), left)
+        self.assertNothingLeft()
+
+    def test_count_and_get_set_variables_that_the_dialplan_sees(self):
+        self.rig("call", "repeat", 3, 1)
+        log = self.log()
+        self.assertEqual(re.findall(r"repeated: FIRST=(\d+) AGAIN=(\d+)\"\)", log),
+                         [("2", "2"), ("4", "4"), ("6", "6")])
+        self.assertEqual(re.findall(r"after AGI: AGISTATUS=SUCCESS STATUS=FINAL NUMBER=\d* TOTAL=(\d+) "
+                                    r"NODE=test", log), ["2", "4", "6"])
+        self.assertEqual(self.node_.total("repeat"), 6)
+        self.assertNothingLeft()
+
+    def test_an_unknown_script_is_an_error_and_the_dialplan_goes_on(self):
+        self.rig("call", "upscript", CALL_SCRIPT="no-such-script")
+        self.assertRegex(self.log(), r"after AGI: AGISTATUS=SUCCESS STATUS=ERROR")
+        self.assertNothingLeft()
+
+    def test_no_path_means_hits(self):
+        self.rig("call", "nopath")
+        self.assertEqual(self.said(), [1])
+        self.assertEqual(self.node_.total("hits"), 1)
+
+    def test_a_key_that_is_pressed_is_a_vote(self):
+        # Half a second each: the key is pressed when the menu waits for it.
+        self.rig("call", "script", 4, 4, CALL_SCRIPT="vote,song", CALL_DTMF="wwwwww7wwwwwwww")
+        counters = self.node_.ctl("counters").stdout
+        self.assertRegex(counters, r"(?m)\b[\w.-]*7\b.*\b4\b")
+        self.assertNothingLeft()
+
+    def test_calls_go_on_when_the_state_process_is_killed_meanwhile(self):
+        process = subprocess.Popen(self.command("call", 31415, 10, 10), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                   env=self.env)
+        # All have answered and wait out their second: the counts fall into the recovery.
+        eventually(lambda: self.log().count("AGI Rx << ANSWER") == 10, 30, "all calls are there")
+        os.kill(self.node_.state_pid(), 9)
+        out, _ = process.communicate(timeout=300)
+        self.assertIn("10 AGISTATUS=HANGUP", out)
+        self.assertConsecutive(self.said())
+        self.assertEqual(self.node_.total("hits"), 10)
+        self.assertNothingLeft()
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,7 @@
+#!/bin/sh
+# whole servers on loopback: calls, operation, refusals, hostile connections, a full disk
+. tests/parts/lib.sh
+
+build release tallyd tallyctl agicall || exit 0
+TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests servers \
+    test_calls test_hostile test_disk
