@@ -17,7 +17,9 @@ const uint8_t *read_bytes(struct reader *r, size_t len)
         r->bad = true;
         return NULL;
     }
-    r->at += len;
+    if (len >
+        0) /* an empty reader may stand at NULL, where C allows no arithmetic at all */
+        r->at += len;
     r->left -= len;
     return at;
 }

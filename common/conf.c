@@ -521,11 +521,12 @@ static enum err section_begin(struct parse *p, const char *line, size_t len)
     static const char script[] = "script";
     const char *name = line + 1;
     const char *close = memchr(name, ']', len - 1);
-    const char *rest = close + 1;
+    const char *rest;
     size_t name_len;
 
     if (close == NULL)
         return refuse(p, p->line, ERR_MALFORMED, "a section without its ']'");
+    rest = close + 1;
     while (rest < line + len && (*rest == ' ' || *rest == '\t'))
         rest++;
     if (rest < line + len && *rest != ';' && *rest != '#')

@@ -64,6 +64,7 @@ void msg_put_position(struct writer *w, const struct position *position)
 
 void msg_put_count_req(struct writer *w, const struct msg_count_req *req)
 {
+    assert(req->name_len <= NAME_MAX_BYTES && req->tag_len <= TAG_MAX_BYTES);
     put_id(w, &req->id);
     put_position(w, &req->heard);
     write_u32(w, (uint32_t)req->amount);
@@ -83,6 +84,7 @@ void msg_put_count_rep(struct writer *w, const struct msg_count_rep *rep)
 
 void msg_put_get_req(struct writer *w, const struct msg_get_req *req)
 {
+    assert(req->name_len <= NAME_MAX_BYTES);
     put_id(w, &req->id);
     write_u8(w, req->name_len);
     write_bytes(w, req->name, req->name_len);
