@@ -20,7 +20,7 @@ die() { say "$@"; exit 1; }
 bad_usage() { say "$1"; usage >&2; exit 2; }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-build=$root/build
+build=${TALLY_BUILD:-$root/build}
 port=4573 dir=$build/run once=no install=yes compile=yes
 while [ $# -gt 0 ]; do
     case $1 in
@@ -67,8 +67,8 @@ if [ "$compile" = yes ]; then
     # The tests need packages of their own: a build folder that has them keeps them.
     tests=-DTALLY_TESTS=OFF
     [ ! -f "$build/CMakeCache.txt" ] || tests=
-    if ! (cd "$root" && cmake --preset release $tests && ninja -C build tallyd tallyctl agicall) \
-        >"$log" 2>&1 </dev/null; then
+    if ! (cd "$root" && cmake --preset release -B "$build" $tests &&
+        ninja -C "$build" tallyd tallyctl agicall) >"$log" 2>&1 </dev/null; then
         tail -n 30 "$log" >&2
         die "the build failed; all of it: $log"
     fi

@@ -97,7 +97,7 @@ def raise_descriptor_limit(wanted):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _die_with_parent():
+def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
@@ -120,7 +120,7 @@ def run(*command, limit=60, check=True, env=None):
     """Run a program to its end; its output is on the result as text, stdout and stderr apart."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           errors="replace", timeout=seconds(limit), env=env,
-                          preexec_fn=_die_with_parent)
+                          preexec_fn=die_with_parent)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n"
                              f"{done.stdout}{done.stderr}")
@@ -159,7 +159,7 @@ class Node:
         with open(self.log_path, "ab") as log:
             self.master = subprocess.Popen([TALLYD, "-c", self.conf], stdin=subprocess.DEVNULL,
                                            stdout=log, stderr=log, start_new_session=True,
-                                           preexec_fn=_die_with_parent)
+                                           preexec_fn=die_with_parent)
         self.groups.append(self.master.pid)
         return self
 
