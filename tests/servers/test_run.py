@@ -11,7 +11,7 @@ RUN = os.path.join(ROOT, "deploy", "run.sh")
 
 
 class FirstCommand(ServerTest):
-    def begin(self, port, **streams):
+    def begin(self, port, before=die_with_parent, **streams):
         """Start it as from a terminal: a process group of its own."""
         out = os.path.join(self.folder, "out")
         env = dict(os.environ, TALLY_BUILD=os.path.dirname(BIN))
@@ -20,7 +20,7 @@ class FirstCommand(ServerTest):
                 ["sh", RUN, "--no-install", "--no-build", "--port", str(port), "--dir",
                  os.path.join(self.folder, "run")],
                 stdout=file, stderr=file, env=env, start_new_session=True,
-                preexec_fn=die_with_parent, **streams)
+                preexec_fn=before, **streams)
         self.addCleanup(self.end, process)
 
         def serves():
@@ -51,7 +51,10 @@ class FirstCommand(ServerTest):
                 os.killpg(process.pid, 0)
 
     def test_it_needs_no_standard_input(self):
-        process = self.begin(free_port(), stdin=None)
+        def without():
+            die_with_parent()
+            os.close(0)
+        process = self.begin(free_port(), before=without)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(seconds(20)), 0)
 
