@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the libFuzzer targets over their kept corpora (tests/fuzz/corpus/TARGET/).
+# Runs the libFuzzer targets over their kept corpora (tests/fuzz/corpus/NAME/ is that of fuzz_NAME).
 #
 #   sh tests/fuzz/run.sh [--seconds N] [--keep] [TARGET...]
 #
@@ -38,7 +38,7 @@ for target; do
     name=${target##*/}
     program=$build/fuzz/bin/$name
     [ -x "$program" ] || { echo "fuzz: no target $name" >&2; exit 2; }
-    kept=tests/fuzz/corpus/$name work=$build/tests/fuzz/$name
+    kept=tests/fuzz/corpus/${name#fuzz_} work=$build/tests/fuzz/$name
     mkdir -p "$work/corpus"
     # The kept corpus is read only: what is new goes into the first folder. No input may take more
     # than 5 s or 1 GiB.

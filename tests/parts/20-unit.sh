@@ -15,8 +15,10 @@ unit() {
         tail -n 20 "$output" | sed 's/^/   | /'
         return
     fi
-    sed -n "s/^ok - \([^ ]*\).*/pass $PART $build_name: \1/p" "$tap" >>"$PART_RESULTS"
-    failed=$(sed -n "s/^not ok - \([^ ]*\).*/fail $PART $build_name: \1/p" "$tap")
+    # A test that is switched off is not one that passed.
+    sed -n "/# SKIP/d; s/^ok - \([^ ]*\).*/pass $PART $build_name: \1/p" "$tap" >>"$PART_RESULTS"
+    failed=$(sed -n -e "s/^ok - \([^ ]*\) .*# SKIP.*/fail $PART $build_name: \1 is disabled/p" \
+        -e "s/^not ok - \([^ ]*\).*/fail $PART $build_name: \1/p" "$tap")
     if [ -n "$failed" ]; then
         echo "$failed" | tee -a "$PART_RESULTS"
         grep -A 12 '^not ok' "$tap" | head -n 60 | sed 's/^/   | /'
