@@ -573,6 +573,53 @@ Test(conf, a_file_is_read_whole_or_refused_with_the_reason)
     cr_expect_str_eq(error.text, "/tmp: cannot be read: Is a directory");
 }
 
+static void list_settings(void *user, const struct conf_value *value)
+{
+    struct conf_value no_line = *value;
+
+    no_line.line = 0;
+    list(user, &no_line);
+}
+
+/* The sample, with its examples left out and its defaults in. */
+static char *sample(bool uncomment)
+{
+    FILE *file = fopen(TESTS_DIR "/../deploy/tally.conf", "r"), *to;
+    char text[256], *all = NULL;
+    size_t len;
+
+    cr_assert_not_null(file);
+    to = open_memstream(&all, &len);
+    while (fgets(text, sizeof text, file) != NULL && strncmp(text, "#[script", 8) != 0) {
+        bool setting = text[0] == '#' && text[1] >= 'a' && text[1] <= 'z' &&
+                       strncmp(text, "#name", 5) != 0 &&
+                       strncmp(text, "#archive", 8) != 0;
+
+        fputs(setting && uncomment ? text + 1 : text, to);
+    }
+    fclose(file);
+    fclose(to);
+    return all;
+}
+
+Test(conf, the_shipped_sample_is_taken_and_says_the_true_defaults)
+{
+    char *as_is = sample(false), *uncommented = sample(true);
+    struct conf *a = parsed(as_is), *b = parsed(uncommented);
+    struct listing listing_a = {.len = 0}, listing_b = {.len = 0};
+
+    cr_expect_str_neq(as_is, uncommented);
+    conf_each(a, list_settings, &listing_a);
+    conf_each(b, list_settings, &listing_b);
+    cr_expect_str_eq(listing_a.text, listing_b.text);
+    for (size_t i = 0; i < a->allow_count; i++)
+        cr_expect(a->allow[i].bits == 104 || a->allow[i].bits == 128, "loopback only");
+    conf_free(a);
+    conf_free(b);
+    free(as_is);
+    free(uncommented);
+}
+
 Test(conf, durations_have_a_unit_and_fit_into_32_bits)
 {
     unsigned ms = 0;
