@@ -1,0 +1,11 @@
+#include "replica/component.h"
+
+const struct component *const components[COMPONENT_COUNT] = {&counter_component};
+
+const struct component *component_by_number(uint8_t number)
+{
+    for (size_t i = 0; i < COMPONENT_COUNT; i++)
+        if (components[i]->number == number)
+            return components[i];
+    return NULL;
+}

@@ -1,0 +1,70 @@
+/* replica/component.h: a part of the replicated state. Each is one entry in one static table; adding
+ * one touches its own file and that table.
+ *
+ * apply() is deterministic (no clock, no random, no I/O) and cannot fail, because blocks of
+ * different streams arrive in different orders on different nodes: what may be refused is refused at
+ * the origin by admit(), before it is logged. */
+#ifndef REPLICA_COMPONENT_H
+#define REPLICA_COMPONENT_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/byte.h"
+#include "common/err.h"
+#include "common/msg.h"
+#include "replica/block.h"
+
+/* One thing with a total, owned by its component's state for as long as that lives. Components
+ * derive their items from it. */
+struct item {
+    int64_t total;    /* all that is applied */
+    int64_t reserved; /* admitted here, not yet applied */
+    uint64_t mark;    /* for the core, which gathers ops by item; see core.c */
+    uint32_t group;   /* likewise */
+    uint8_t key_len;
+    bool applied; /* something was; until then it exists for its reservation only */
+    const char *key;
+};
+
+struct component {
+    uint8_t number;   /* in blocks; never given out twice */
+    const char *name; /* in checkpoints */
+    unsigned version; /* of what encode() writes; decode() reads it and every older one */
+
+    /* items_max: how many items admit() may bring into being. NULL without memory. */
+    void *(*create)(size_t items_max);
+    void (*destroy)(void *state);
+
+    /* Whether an op from a block can be applied. ERR_VERSION: of a kind unknown here;
+     * ERR_MALFORMED: not as admit() would have let it pass. */
+    enum err (*check)(const struct op *op);
+    /* At the origin: may this be logged? On STATUS_FINAL the op's value is reserved, *item is what it works
+     * on, and the total before it is item->total + item->reserved less the op's value. Others:
+     * STATUS_ERROR, STATUS_DENIED; nothing is changed then. */
+    enum status (*admit)(void *state, const struct op *op, struct item **item);
+    /* Never fails but for memory: NULL, and the process has to stop. admitted: the op was admitted by this state,
+     * and its reservation is released. */
+    struct item *(*apply)(void *state, const struct op *op, bool admitted);
+
+    /* NULL where there is none with anything applied. */
+    const struct item *(*find)(const void *state, const char *key, size_t key_len);
+    /* Items with something applied in the order of their keys' bytes. *count of them; the array is the
+     * component's, good until the next change. NULL without memory. */
+    struct item **(*sorted)(void *state, size_t *count);
+
+    /* The canonical encoding: equal states have equal bytes. encoded_max(): what it takes at most. */
+    size_t (*encoded_max)(void *state);
+    void (*encode)(void *state, struct writer *w);
+    /* Into a fresh state. ERR_MALFORMED, ERR_VERSION, ERR_MEMORY. */
+    enum err (*decode)(void *state, struct reader *r, unsigned version);
+};
+
+extern const struct component counter_component;
+
+enum { COMPONENT_COUNT = 1 };
+extern const struct component *const components[COMPONENT_COUNT];
+
+const struct component *component_by_number(uint8_t number);
+
+#endif

@@ -1,0 +1,108 @@
+/* replica/core.h: every decision of the state process, without a system call: what is counted, what is
+ * answered, what stands in a block, what a recovered block means. Time and randomness come in from
+ * outside, so that the simulator can run it.
+ *
+ * The way of a count: core_count() admits it and gathers it; core_seal() makes a block of what was
+ * gathered; the caller appends the block to the log and syncs; core_written() then applies it and
+ * hands out the answers. What is not durable is never answered, and never seen by a get. */
+#ifndef REPLICA_CORE_H
+#define REPLICA_CORE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/msg.h"
+#include "replica/block.h"
+#include "replica/component.h"
+#include "replica/crypto.h"
+
+enum {
+    CORE_REQUESTS = 1 << 18, /* request ids and answers remembered */
+    CORE_UNWRITTEN_MAX =
+        1 << 15, /* counts between two calls of core_written(), at most */
+};
+
+struct core_config {
+    const struct crypto *crypto;
+    struct key_pair key;
+    char node_name[NODE_NAME_MAX + 1];
+    struct id
+        cluster; /* of the cluster that is founded where the log names none; random */
+    struct id stream; /* of the stream that this run writes; random, never used before */
+    size_t items_max; /* names that this node may bring into being */
+    size_t
+        requests; /* CORE_REQUESTS; smaller in tests; a power of two, above CORE_UNWRITTEN_MAX
+                        * or what the caller has unwritten at most */
+};
+
+struct core;
+
+/* config is copied. NULL without memory. */
+struct core *core_new(const struct core_config *config);
+void core_free(struct core *core);
+
+/* ---- recovery: from a checkpoint, then block by block from the log ---- */
+
+/* A block of the log, whose frame was right.
+ * Errors: ERR_CORRUPT   it does not continue its stream
+ *         ERR_REFUSED   it is of another cluster
+ *         ERR_MALFORMED, ERR_VERSION, ERR_TOO_LONG as block_decode(); ERR_MEMORY */
+enum err core_replay(struct core *core, const uint8_t *bytes, size_t len);
+
+/* ---- requests ---- */
+
+enum core_verdict {
+    CORE_ANSWERED,   /* *rep is the answer: refused, or known and durable */
+    CORE_WAITS,      /* core_written() will answer, under this ticket */
+    CORE_SEAL_FIRST, /* the block is full: seal, write, then ask again */
+};
+
+/* room: bytes that a block may have now, given the log's space; 0 with a full disk: then what is known is
+ * answered, and what is new is STATUS_UNAVAILABLE. ticket: the caller's, given back with the answer. */
+enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
+                             uint64_t ticket, size_t room, struct msg_count_rep *rep);
+void core_get(const struct core *core, const struct msg_get_req *req,
+              struct msg_get_rep *rep);
+
+/* ---- commit ---- */
+
+/* Whether anything is gathered. */
+bool core_gathered(const struct core *core);
+/* Make a block of what is gathered. *bytes is the core's, good until core_written(). ERR_MEMORY: stop. */
+enum err core_seal(struct core *core, uint64_t wall_ms, const uint8_t **bytes,
+                   size_t *len);
+/* All sealed blocks are durable: apply them, and call reply() for each count that waited.
+ * ERR_MEMORY: stop, and recover. */
+typedef void core_reply_fn(void *arg, uint64_t ticket, const struct msg_count_rep *rep);
+enum err core_written(struct core *core, core_reply_fn *reply, void *arg);
+
+/* Where this node's own history ends, for workers to send as `heard`. */
+struct position core_position(const struct core *core);
+
+/* ---- checkpoints ---- */
+
+/* The replicated state in its canonical encoding, and this node's own memory. Nothing may be gathered
+ * or unwritten. w->full where it does not fit into core_encoded_max() bytes, or without memory. */
+size_t core_encoded_max(const struct core *core);
+void core_encode_state(struct core *core, struct writer *w);
+void core_encode_own(struct core *core, struct writer *w);
+/* Into a new core. ERR_MALFORMED, ERR_VERSION, ERR_MEMORY. */
+enum err core_decode_state(struct core *core, struct reader *r);
+enum err core_decode_own(struct core *core, struct reader *r);
+
+/* ---- looking ---- */
+
+struct core_figures {
+    struct id cluster, stream;
+    struct stream_end end; /* of this node's own history */
+    uint64_t streams, items, blocks,
+        ops; /* blocks, ops: applied since the start, recovery included */
+    size_t requests;
+};
+void core_figures(const struct core *core, struct core_figures *figures);
+/* Items of a component in the order of their keys, those that only have reservations included; *count
+ * of them. Good until the next count. NULL without memory. */
+struct item **core_items(struct core *core, const struct component *component,
+                         size_t *count);
+
+#endif

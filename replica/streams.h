@@ -1,0 +1,49 @@
+/* replica/streams.h: the streams of blocks that are held, and where each ends. No I/O. */
+#ifndef REPLICA_STREAMS_H
+#define REPLICA_STREAMS_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "common/byte.h"
+#include "common/err.h"
+#include "replica/block.h"
+
+struct stream {
+    struct stream_end end; /* the last block held */
+    struct public_key key; /* of the node that writes it */
+    uint8_t name_len;
+    char name[NODE_NAME_MAX];
+    uint64_t
+        own; /* this node's streams are counted from 1 in the order in which they began; else 0 */
+    UT_hash_handle hh;
+};
+
+struct streams {
+    struct stream *table; /* by id */
+    size_t count;
+    struct stream **own; /* own[i]->own == i + 1 */
+    size_t own_count, own_size;
+};
+
+/* Zero-initialised is empty. */
+void streams_clear(struct streams *s);
+struct stream *streams_find(const struct streams *s, const struct id *id);
+/* A new one, with no block yet. own: it is this node's. NULL without memory. */
+struct stream *streams_add(struct streams *s, const struct id *id,
+                           const struct public_key *key, const char *name,
+                           uint8_t name_len, bool own);
+/* This node's last stream, or NULL. */
+const struct stream *streams_last_own(const struct streams *s);
+
+/* Canonical: in the order of their ids. What is this node's own is not part of it: streams_encode_own()
+ * has that. Decoding is into an empty table. ERR_MALFORMED, ERR_MEMORY. */
+size_t streams_encoded_max(const struct streams *s);
+void streams_encode(struct streams *s, struct writer *w);
+enum err streams_decode(struct streams *s, struct reader *r);
+void streams_encode_own(const struct streams *s, struct writer *w);
+enum err streams_decode_own(struct streams *s, struct reader *r);
+
+#endif
