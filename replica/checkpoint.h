@@ -1,0 +1,46 @@
+/* replica/checkpoint.h: the state as of one place in the log, in one file that is made whole or not at
+ * all. The bytes are in FORMAT.md. */
+#ifndef REPLICA_CHECKPOINT_H
+#define REPLICA_CHECKPOINT_H
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "replica/core.h"
+#include "replica/disk.h"
+#include "replica/wal.h"
+
+enum {
+    CHECKPOINT_FORMAT = 1,
+    CHECKPOINT_KEPT = 2, /* files: the newest, and the one before it in case that rots */
+};
+
+/* One file: its name is its number in 16 digits, and ".checkpoint". */
+struct checkpoint {
+    uint64_t number;
+    struct wal_mark mark; /* everything before it is in the checkpoint */
+    struct hash state;    /* of the replicated state's encoding */
+    struct public_key maker;
+};
+
+void checkpoint_name(uint64_t number, char name[DISK_NAME_MAX + 1]);
+
+/* Encode core's state as of mark, sign it, and fill in *make but for its start. make->bytes is the
+ * caller's, to be freed when the make has ended. ERR_MEMORY. */
+enum err checkpoint_encode(struct core *core, const struct wal_mark *mark,
+                           uint64_t number, const struct crypto *crypto,
+                           const struct key_pair *key, struct disk_make *make);
+
+/* The numbers of the files there are, newest first, at most `max`; *count is how many there are in all.
+ * ERR_IO. */
+enum err checkpoint_list(struct disk *disk, uint64_t *numbers, size_t max, size_t *count);
+
+/* Read a file, check all of it, and load it into a new core; core NULL: check only. *checkpoint is filled in
+ * as far as it could be read.
+ * Errors: ERR_CORRUPT  a hash or the signature differs, or the encoding is broken
+ *         ERR_VERSION  written by a newer version
+ *         ERR_IO, ERR_NOT_FOUND, ERR_MEMORY. Logged. */
+enum err checkpoint_load(struct disk *disk, uint64_t number, const struct crypto *crypto,
+                         struct core *core, struct checkpoint *checkpoint);
+
+#endif

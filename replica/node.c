@@ -1,0 +1,375 @@
+#include "replica/node.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "replica/checkpoint.h"
+
+enum {
+    MAKE_RETRY_MS = 1000,
+    /* Checkpoints looked at when recovering. A crash between making one and removing the oldest leaves one too
+     * many, and a damaged one may stand before them. */
+    CHECKPOINTS_SEEN = 8,
+};
+
+struct node {
+    struct node_config config;
+    struct core *core;
+    struct wal *wal;
+
+    /* The disk makes one file at a time. */
+    enum { MAKING_NOTHING, MAKING_SEGMENT, MAKING_CHECKPOINT } making;
+    struct disk_make make;
+    struct wal_mark make_mark; /* of the checkpoint under way */
+    uint64_t retry_ms;         /* after a make that failed; 0: no need to wait */
+    bool full;
+
+    struct checkpoint last, before; /* the two that are kept; number 0: none */
+    uint64_t last_ms, last_wall_ms; /* when the last was made, or this run began */
+    bool wanted;                    /* a checkpoint was asked for */
+    uint64_t recovered_blocks, commits;
+};
+
+/* ---- recovery ---- */
+
+static enum err replay(void *arg, const struct wal_frame *frame)
+{
+    struct node *node = arg;
+
+    node->recovered_blocks++;
+    return core_replay(node->core, frame->bytes, frame->len);
+}
+
+static enum err remove_checkpoints(struct node *node, const uint64_t *numbers,
+                                   size_t count)
+{
+    char name[DISK_NAME_MAX + 1];
+    enum err err = ERR_OK;
+
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
+        checkpoint_name(numbers[i], name);
+        err = node->config.disk->ops->remove(node->config.disk, name, false);
+    }
+    return err;
+}
+
+/* The newest checkpoint that is whole. A damaged one is left out with an alarm: the one before it and the
+ * log, which is kept from there on, say the same. */
+static enum err load_checkpoint(struct node *node)
+{
+    uint64_t numbers[CHECKPOINT_KEPT + 1];
+    size_t count, known;
+    enum err err =
+        checkpoint_list(node->config.disk, numbers, CHECKPOINT_KEPT + 1, &count);
+
+    known = count < CHECKPOINT_KEPT + 1 ? count : CHECKPOINT_KEPT + 1;
+    for (size_t i = 0; i < known && err == ERR_OK; i++) {
+        node->core = core_new(&node->config.core);
+        if (node->core == NULL)
+            return ERR_MEMORY;
+        err = checkpoint_load(node->config.disk, numbers[i], node->config.core.crypto,
+                              node->core, &node->last);
+        if (err == ERR_OK) {
+            if (i + 1 < known)
+                node->before.number = numbers[i + 1];
+            return remove_checkpoints(
+                node, numbers + i + CHECKPOINT_KEPT,
+                known > i + CHECKPOINT_KEPT ? known - i - CHECKPOINT_KEPT : 0);
+        }
+        core_free(node->core);
+        node->core = NULL;
+        node->last = (struct checkpoint){0};
+        if (err == ERR_CORRUPT)
+            err = ERR_OK;
+    }
+    if (err == ERR_OK && (node->core = core_new(&node->config.core)) == NULL)
+        err = ERR_MEMORY;
+    return err;
+}
+
+/* Where the checkpoint before the last ends: what is older may go. Its file need not be loaded: where it is
+ * damaged, nothing is released until there is a new one. */
+static void load_before(struct node *node)
+{
+    if (node->before.number != 0 &&
+        checkpoint_load(node->config.disk, node->before.number, node->config.core.crypto,
+                        NULL, &node->before) != ERR_OK)
+        node->before.mark = (struct wal_mark){0};
+}
+
+static enum err recover(struct node *node)
+{
+    const struct wal_mark *from = NULL;
+    enum err err = load_checkpoint(node);
+
+    if (err != ERR_OK)
+        return err;
+    load_before(node);
+    if (node->last.number != 0)
+        from = &node->last.mark;
+    err = wal_open(node->config.disk, node->config.segment_bytes, from, replay, node,
+                   &node->wal);
+    if (err == ERR_OK && node->last.number == 0 && wal_first(node->wal) != 0) {
+        log_alarm("the log's beginning is gone and no checkpoint is whole");
+        err = ERR_CORRUPT;
+    }
+    if (err == ERR_REFUSED)
+        log_error(
+            "the log holds blocks of another cluster: set the state directory aside");
+    if (err == ERR_CORRUPT || err == ERR_MALFORMED)
+        log_alarm(
+            "the state directory is damaged and was left as it is: restore it from a "
+            "backup, or set it aside; block %" PRIu64
+            " after the checkpoint was the last "
+            "one read",
+            node->recovered_blocks);
+    return err == ERR_MALFORMED || err == ERR_TOO_LONG ? ERR_CORRUPT : err;
+}
+
+enum err node_open(const struct node_config *config, struct node_time now,
+                   struct node **node)
+{
+    struct node *n = calloc(1, sizeof *n);
+    enum err err;
+
+    if (n == NULL)
+        return ERR_MEMORY;
+    n->config = *config;
+    n->last_ms = now.mono_ms;
+    err = recover(n);
+    if (err != ERR_OK) {
+        node_close(n);
+        return err;
+    }
+    *node = n;
+    return ERR_OK;
+}
+
+void node_close(struct node *node)
+{
+    if (node->making != MAKING_NOTHING) {
+        enum err made = node->config.disk->ops->made(node->config.disk);
+
+        assert(made != ERR_AGAIN); /* It still reads the bytes. */
+    }
+    if (node->making == MAKING_CHECKPOINT)
+        free((void *)node->make.bytes);
+    if (node->wal != NULL)
+        wal_close(node->wal);
+    if (node->core != NULL)
+        core_free(node->core);
+    free(node);
+}
+
+/* ---- requests ---- */
+
+enum err node_count(struct node *node, const struct msg_count_req *req, uint64_t ticket,
+                    struct node_time now)
+{
+    struct msg_count_rep rep;
+    enum core_verdict verdict =
+        core_count(node->core, req, ticket, wal_room(node->wal), &rep);
+    enum err err;
+
+    if (verdict == CORE_SEAL_FIRST) {
+        err = node_commit(node, now);
+        if (err != ERR_OK)
+            return err;
+        verdict = core_count(node->core, req, ticket, wal_room(node->wal), &rep);
+        assert(verdict != CORE_SEAL_FIRST);
+    }
+    if (verdict == CORE_ANSWERED)
+        node->config.reply(node->config.reply_arg, ticket, &rep);
+    return ERR_OK;
+}
+
+void node_get(const struct node *node, const struct msg_get_req *req,
+              struct msg_get_rep *rep)
+{
+    core_get(node->core, req, rep);
+}
+
+enum err node_commit(struct node *node, struct node_time now)
+{
+    const uint8_t *bytes;
+    size_t len;
+    enum err err;
+
+    if (!core_gathered(node->core))
+        return ERR_OK;
+    err = core_seal(node->core, now.wall_ms, &bytes, &len);
+    if (err == ERR_OK)
+        err = wal_append(node->wal, bytes, len);
+    if (err == ERR_OK)
+        err = wal_sync(node->wal);
+    if (err != ERR_OK)
+        return err;
+    node->commits++;
+    return core_written(node->core, node->config.reply, node->config.reply_arg);
+}
+
+/* ---- segments and checkpoints ---- */
+
+static uint64_t last_lsn(const struct node *node)
+{
+    return node->last.number != 0 ? node->last.mark.lsn : 0;
+}
+
+static bool changed(const struct node *node)
+{
+    struct wal_mark end = wal_mark(node->wal);
+
+    /* A log that only just got its first segment holds nothing yet. */
+    return end.check != node->last.mark.check;
+}
+
+static bool checkpoint_due(const struct node *node, uint64_t now_ms)
+{
+    return changed(node) &&
+           (node->wanted || now_ms - node->last_ms >= node->config.checkpoint_ms ||
+            wal_mark(node->wal).lsn - last_lsn(node) >= node->config.checkpoint_bytes);
+}
+
+static enum err start_checkpoint(struct node *node)
+{
+    enum err err;
+
+    node->make_mark = wal_mark(node->wal);
+    err =
+        checkpoint_encode(node->core, &node->make_mark, node->last.number + 1,
+                          node->config.core.crypto, &node->config.core.key, &node->make);
+    if (err != ERR_OK)
+        return err;
+    node->making = MAKING_CHECKPOINT;
+    return ERR_OK;
+}
+
+/* The new one stands: keep it and the one before it, and the log from that one on. */
+static enum err checkpoint_made(struct node *node, struct node_time now)
+{
+    enum err err = ERR_OK;
+
+    if (node->before.number != 0)
+        err = remove_checkpoints(node, &node->before.number, 1);
+    if (err != ERR_OK)
+        return err;
+    node->before = node->last;
+    node->last =
+        (struct checkpoint){.number = node->last.number + 1, .mark = node->make_mark};
+    node->last_ms = now.mono_ms;
+    node->last_wall_ms = now.wall_ms;
+    node->wanted = false;
+    return node->before.number != 0 ? wal_release(node->wal, node->before.mark.lsn)
+                                    : ERR_OK;
+}
+
+/* A make failed and left nothing behind: so it may be tried again, and that is all. Said when it
+ * begins and when it ends, not every second. */
+static void make_failed(struct node *node, enum err err, uint64_t now_ms)
+{
+    node->retry_ms = now_ms + MAKE_RETRY_MS;
+    if (node->full)
+        return;
+    node->full = true;
+    log_error("cannot make %s (%" PRIu64 " KiB): %s: %s; trying again every second",
+              node->make.name, node->make.size / 1024, err_name(err),
+              wal_room(node->wal) > 0 ? "counting goes on while the log has room"
+                                      : "new counts are refused until there is room");
+}
+
+static enum err make_ended(struct node *node, struct node_time now)
+{
+    enum err made = node->config.disk->ops->made(node->config.disk), err = ERR_OK;
+    int what = node->making;
+
+    if (made == ERR_AGAIN)
+        return ERR_OK;
+    if (what == MAKING_CHECKPOINT)
+        free((void *)node->make.bytes);
+    node->making = MAKING_NOTHING;
+    if (made != ERR_OK) {
+        make_failed(node, made, now.mono_ms);
+        return ERR_OK;
+    }
+    node->retry_ms = 0;
+    if (node->full)
+        log_info("%s was made: there is room again", node->make.name);
+    node->full = false;
+    err = what == MAKING_CHECKPOINT ? checkpoint_made(node, now)
+                                    : wal_segment_made(node->wal);
+    return err;
+}
+
+/* Segments first: counting waits for them. */
+static enum err start_make(struct node *node, uint64_t now_ms)
+{
+    enum err err = ERR_OK;
+
+    if (wal_wants_segment(node->wal, &node->make))
+        node->making = MAKING_SEGMENT;
+    else if (checkpoint_due(node, now_ms))
+        err = start_checkpoint(node);
+    if (err != ERR_OK || node->making == MAKING_NOTHING)
+        return err;
+    return node->config.disk->ops->make(node->config.disk, &node->make);
+}
+
+static uint64_t next_time(const struct node *node)
+{
+    if (node->making != MAKING_NOTHING)
+        return UINT64_MAX; /* Its end calls. */
+    if (node->retry_ms != 0)
+        return node->retry_ms;
+    return changed(node) ? node->last_ms + node->config.checkpoint_ms : UINT64_MAX;
+}
+
+enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_ms)
+{
+    enum err err = ERR_OK;
+
+    assert(!core_gathered(node->core));
+    if (node->making != MAKING_NOTHING)
+        err = make_ended(node, now);
+    if (err == ERR_OK && node->making == MAKING_NOTHING && now.mono_ms >= node->retry_ms)
+        err = start_make(node, now.mono_ms);
+    *next_ms = next_time(node);
+    return err;
+}
+
+void node_want_checkpoint(struct node *node)
+{
+    node->wanted = changed(node);
+}
+
+bool node_busy(const struct node *node)
+{
+    return node->making != MAKING_NOTHING || (node->wanted && node->retry_ms == 0);
+}
+
+/* ---- looking ---- */
+
+struct position node_position(const struct node *node)
+{
+    return core_position(node->core);
+}
+
+struct core *node_core(struct node *node)
+{
+    return node->core;
+}
+
+void node_figures(const struct node *node, struct node_figures *figures)
+{
+    core_figures(node->core, &figures->core);
+    figures->end = wal_mark(node->wal);
+    figures->first = wal_first(node->wal);
+    figures->checkpoint = node->last.number;
+    figures->checkpoint_lsn = last_lsn(node);
+    figures->checkpoint_wall_ms = node->last_wall_ms;
+    figures->recovered_blocks = node->recovered_blocks;
+    figures->commits = node->commits;
+    figures->full = node->full;
+}

@@ -1,0 +1,80 @@
+/* replica/node.h: one node's state on its disk: does what the core decides, over the disk interface.
+ * It recovers, commits groups of counts, makes segments and checkpoints ahead, and copes with a full
+ * disk. No clock and no random numbers: the state process brings them, and so does the simulator. */
+#ifndef REPLICA_NODE_H
+#define REPLICA_NODE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/msg.h"
+#include "replica/core.h"
+#include "replica/disk.h"
+#include "replica/wal.h"
+
+struct node_time {
+    uint64_t mono_ms; /* never goes back; for periods */
+    uint64_t wall_ms; /* since 1970; for stamps */
+};
+
+struct node_config {
+    struct disk *disk;
+    struct core_config core;
+    uint64_t segment_bytes;
+    uint64_t checkpoint_bytes; /* of log between two checkpoints */
+    uint64_t checkpoint_ms;    /* between two checkpoints if anything changed */
+    core_reply_fn *reply;      /* called from node_commit() and node_count() */
+    void *reply_arg;
+};
+
+struct node;
+
+/* Recover. config is copied; the disk must outlive the node.
+ * Errors: ERR_CORRUPT  damage that is no torn tail: logged, with file and offset and what to do
+ *         ERR_VERSION  written by a newer version: logged
+ *         ERR_REFUSED  blocks of another cluster: logged
+ *         ERR_IO, ERR_MEMORY */
+enum err node_open(const struct node_config *config, struct node_time now,
+                   struct node **node);
+void node_close(struct node *node);
+
+/* One count; its answer comes through reply(), at once or out of node_commit(). May commit what was gathered
+ * before. Errors: as node_commit(). */
+enum err node_count(struct node *node, const struct msg_count_req *req, uint64_t ticket,
+                    struct node_time now);
+void node_get(const struct node *node, const struct msg_get_req *req,
+              struct msg_get_rep *rep);
+
+/* Make durable what was gathered, and answer it. ERR_IO, ERR_MEMORY: the process has to stop at once and to
+ * recover; nothing that was not answered may be answered any more. */
+enum err node_commit(struct node *node, struct node_time now);
+
+/* What is not on the way of a count: segments and checkpoints. To be called after each commit, when a make
+ * has ended, and at the time in *next_ms (node_time.mono_ms) at the latest; UINT64_MAX: none.
+ * Nothing may be gathered. Errors: as node_commit(). */
+enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_ms);
+
+/* Make a checkpoint as soon as may be, if anything changed since the last. node_busy(): whether that, or any
+ * other make, is still under way; false also where the disk is full and the make waits to be tried again. */
+void node_want_checkpoint(struct node *node);
+bool node_busy(const struct node *node);
+
+/* For workers to send as `heard`. */
+struct position node_position(const struct node *node);
+struct core *node_core(struct node *node);
+
+struct node_figures {
+    struct core_figures core;
+    struct wal_mark end; /* durable end of the log */
+    uint64_t first;      /* LSN of the oldest byte kept */
+    uint64_t checkpoint; /* number of the last; 0: none */
+    uint64_t checkpoint_lsn;
+    uint64_t checkpoint_wall_ms; /* when it was made by this run; 0: before */
+    uint64_t recovered_blocks;   /* read from the log at the start */
+    uint64_t commits;            /* syncs of the log that had something to sync */
+    bool full;                   /* the disk has no room: new counts are refused */
+};
+void node_figures(const struct node *node, struct node_figures *figures);
+
+#endif
