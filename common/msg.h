@@ -10,6 +10,7 @@
  *   GET_REQ    worker to state: id [16], u8 name length; then name
  *   GET_REP    state to worker: id [16], i64 total, u8 status
  *   POSITION   state to worker, ahead of the COUNT_REPs it covers: position {stream [16], u64}
+ * What travels as one nng message is one of these, or several back to back.
  * Any change bumps MSG_VERSION, and another version is refused: both ends are one installation.
  * A number is never given out twice, even when retired. */
 #ifndef COMMON_MSG_H

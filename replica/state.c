@@ -1,0 +1,533 @@
+/* replica/state.c: the state process: its loop. Takes what workers ask over the IPC, hands it to the
+ * node, and sends the answers when they are durable. One turn: drain what has come, one commit, the answers,
+ * then what is not on the way of a count. While it syncs, the next counts gather in the socket. */
+#include "replica/state.h"
+
+#include <assert.h>
+#include <nng/nng.h>
+#include <nng/protocol/pair1/pair.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uv.h>
+
+#include "common/ipc.h"
+#include "common/log.h"
+#include "common/msg.h"
+#include "replica/control.h"
+#include "replica/key.h"
+#include "replica/node.h"
+
+enum {
+    TURN_MESSAGES = 256
+}; /* taken in one turn, at most: so that a commit is never far */
+
+struct state {
+    const struct conf *conf;
+    struct disk *disk;
+    struct node *node;
+    uv_loop_t loop;
+    uv_poll_t workers_readable, control_readable;
+    uv_async_t made; /* the disk has made a file; sent by its thread */
+    uv_timer_t maintain;
+    uv_signal_t term;
+    nng_socket workers, control;
+    bool stopping;
+    int exit_code;
+    struct log_limit malformed, send_failed;
+};
+
+/* The counts of one message, and the message that answers them. */
+struct batch {
+    struct state *state;
+    nng_pipe pipe;
+    unsigned items, left;  /* in all, and still to be answered */
+    struct writer replies; /* COUNT_REP, complete but for its header's count */
+    uint8_t bytes[];
+};
+
+static struct node_time time_now(void)
+{
+    struct timespec mono, wall;
+
+    clock_gettime(CLOCK_MONOTONIC, &mono);
+    clock_gettime(CLOCK_REALTIME, &wall);
+    return (struct node_time){
+        .mono_ms = (uint64_t)mono.tv_sec * 1000 + (uint64_t)mono.tv_nsec / 1000000,
+        .wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000,
+    };
+}
+
+/* Nothing may be answered any more: what was not answered is asked again after the recovery. */
+static void state_fail(struct state *s, enum err err)
+{
+    log_error("stopping to recover: %s", err_name(err));
+    s->exit_code = STATE_EXIT_FAILED;
+    uv_stop(&s->loop);
+}
+
+/* ---- to workers ---- */
+
+/* What a worker does not get it asks for again. */
+static void send_to(struct state *s, nng_pipe pipe, const struct writer *w)
+{
+    uint64_t more;
+    nng_msg *msg;
+    int failed = nng_msg_alloc(&msg, 0);
+
+    if (failed == 0) {
+        failed = nng_msg_append(msg, w->start, w->len);
+        nng_msg_set_pipe(msg, pipe);
+        if (failed == 0)
+            failed = nng_sendmsg(s->workers, msg, NNG_FLAG_NONBLOCK);
+        if (failed != 0)
+            nng_msg_free(msg);
+    }
+    if (failed != 0 && log_limit_pass(&s->send_failed, time_now().mono_ms, &more))
+        log_warn("cannot send to a worker: %s", nng_strerror(failed));
+}
+
+static void send_welcome(struct state *s, nng_pipe pipe)
+{
+    struct position position = node_position(s->node);
+    uint8_t bytes[MSG_HEADER_SIZE + MSG_WELCOME_SIZE];
+    struct writer w = writer_of(bytes, sizeof bytes);
+
+    msg_begin(&w, MSG_WELCOME);
+    msg_put_welcome(&w, &position);
+    msg_end(&w, 1);
+    send_to(s, pipe, &w);
+}
+
+/* All of a message's counts are answered. The position goes ahead of them, so that whoever has an
+ * answer has also heard of its block. */
+static void batch_send(struct batch *batch)
+{
+    struct position position = node_position(batch->state->node);
+    struct writer head = writer_of(batch->bytes, MSG_HEADER_SIZE + MSG_POSITION_SIZE);
+
+    msg_begin(&head, MSG_POSITION);
+    msg_put_position(&head, &position);
+    msg_end(&head, 1);
+    msg_end(&batch->replies, batch->items);
+    head.len += batch->replies.len;
+    send_to(batch->state, batch->pipe, &head);
+    free(batch);
+}
+
+static void batch_reply(void *arg, uint64_t ticket, const struct msg_count_rep *rep)
+{
+    struct batch *batch = (struct batch *)(uintptr_t)ticket;
+
+    (void)arg;
+    msg_put_count_rep(&batch->replies, rep);
+    if (--batch->left == 0)
+        batch_send(batch);
+}
+
+static struct batch *batch_new(struct state *s, nng_pipe pipe, unsigned items)
+{
+    size_t head = MSG_HEADER_SIZE + MSG_POSITION_SIZE,
+           replies = MSG_HEADER_SIZE + (size_t)items * MSG_COUNT_REP_SIZE;
+    struct batch *batch = malloc(sizeof *batch + head + replies);
+
+    if (batch == NULL)
+        return NULL;
+    *batch = (struct batch){.state = s, .pipe = pipe, .items = items, .left = items};
+    batch->replies = writer_of(batch->bytes + head, replies);
+    msg_begin(&batch->replies, MSG_COUNT_REP);
+    return batch;
+}
+
+/* ---- from workers ---- */
+
+/* Whole or not at all: a message with one bad item says that its sender is not to be believed. */
+static enum err check_counts(struct reader r, unsigned items)
+{
+    struct msg_count_req req;
+    enum err err = ERR_OK;
+
+    for (unsigned i = 0; i < items && err == ERR_OK; i++)
+        err = msg_read_count_req(&r, &req);
+    return err == ERR_OK && !reader_done(&r) ? ERR_MALFORMED : err;
+}
+
+static enum err take_counts(struct state *s, nng_pipe pipe, struct reader *r,
+                            unsigned items)
+{
+    struct node_time now = time_now();
+    struct msg_count_req req;
+    struct batch *batch;
+    enum err err;
+
+    if (check_counts(*r, items) != ERR_OK || items == 0)
+        return ERR_MALFORMED;
+    batch = batch_new(s, pipe, items);
+    if (batch == NULL)
+        return ERR_MEMORY;
+    for (unsigned i = 0; i < items; i++) {
+        msg_read_count_req(r, &req);
+        err = node_count(s->node, &req, (uint64_t)(uintptr_t)batch, now);
+        if (err != ERR_OK) {
+            state_fail(s, err);
+            return ERR_OK;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err answer_gets(struct state *s, nng_pipe pipe, struct reader *r,
+                            unsigned items)
+{
+    size_t size = MSG_HEADER_SIZE + (size_t)items * MSG_GET_REP_SIZE;
+    uint8_t *bytes = malloc(size);
+    struct writer w = writer_of(bytes, size);
+    struct msg_get_req req;
+    struct msg_get_rep rep;
+    enum err err = bytes == NULL ? ERR_MEMORY : ERR_OK;
+
+    if (err == ERR_OK)
+        msg_begin(&w, MSG_GET_REP);
+    for (unsigned i = 0; i < items && err == ERR_OK; i++) {
+        err = msg_read_get_req(r, &req);
+        node_get(s->node, &req, &rep);
+        msg_put_get_rep(&w, &rep);
+    }
+    if (err == ERR_OK && !reader_done(r))
+        err = ERR_MALFORMED;
+    if (err == ERR_OK) {
+        msg_end(&w, items);
+        send_to(s, pipe, &w);
+    }
+    free(bytes);
+    return err;
+}
+
+static enum err take_message(struct state *s, nng_msg *msg)
+{
+    struct reader r = reader_of(nng_msg_body(msg), nng_msg_len(msg));
+    nng_pipe pipe = nng_msg_get_pipe(msg);
+    enum msg_type type;
+    unsigned items;
+    enum err err = msg_read_header(&r, &type, &items);
+
+    if (err != ERR_OK)
+        return err;
+    switch (type) {
+    case MSG_HELLO:
+        err = msg_read_hello(&r);
+        /* Another version's worker hears this one's number from the welcome, and gives up. */
+        if (err == ERR_OK || err == ERR_VERSION)
+            send_welcome(s, pipe);
+        return err;
+    case MSG_COUNT_REQ:
+        return take_counts(s, pipe, &r, items);
+    case MSG_GET_REQ:
+        return answer_gets(s, pipe, &r, items);
+    case MSG_WELCOME:
+    case MSG_COUNT_REP:
+    case MSG_GET_REP:
+    case MSG_POSITION:
+        break;
+    }
+    return ERR_MALFORMED;
+}
+
+/* ---- the loop ---- */
+
+static void on_maintain(uv_timer_t *timer);
+
+static void state_maintain(struct state *s)
+{
+    struct node_time now = time_now();
+    uint64_t next_ms, wait_ms;
+    enum err err = node_maintain(s->node, now, &next_ms);
+
+    if (err != ERR_OK) {
+        state_fail(s, err);
+        return;
+    }
+    if (s->stopping && !node_busy(s->node)) {
+        uv_stop(&s->loop);
+        return;
+    }
+    if (next_ms == UINT64_MAX) {
+        uv_timer_stop(&s->maintain);
+        return;
+    }
+    wait_ms = next_ms > now.mono_ms ? next_ms - now.mono_ms : 0;
+    uv_update_time(&s->loop);
+    uv_timer_start(&s->maintain, on_maintain, wait_ms, 0);
+}
+
+static void on_maintain(uv_timer_t *timer)
+{
+    state_maintain(timer->data);
+}
+
+static void on_made(uv_async_t *async)
+{
+    state_maintain(async->data);
+}
+
+static void on_workers_readable(uv_poll_t *poll, int status, int events)
+{
+    struct state *s = poll->data;
+    nng_msg *msg;
+    uint64_t more;
+    enum err err = ERR_OK;
+
+    (void)status;
+    (void)events;
+    for (int i = 0; i < TURN_MESSAGES && s->exit_code == STATE_EXIT_OK &&
+                    nng_recvmsg(s->workers, &msg, NNG_FLAG_NONBLOCK) == 0;
+         i++) {
+        err = take_message(s, msg);
+        nng_msg_free(msg);
+        if (err != ERR_OK && log_limit_pass(&s->malformed, time_now().mono_ms, &more))
+            log_error("a worker's message is left out: %s", err_name(err));
+    }
+    if (s->exit_code != STATE_EXIT_OK)
+        return;
+    err = node_commit(s->node, time_now());
+    if (err != ERR_OK)
+        state_fail(s, err);
+    else
+        state_maintain(s);
+}
+
+static void control_reply(struct state *s, nng_msg *request)
+{
+    char *reply = control_answer(s->node, nng_msg_body(request), nng_msg_len(request));
+    uint64_t more;
+    nng_msg *msg;
+    int failed;
+
+    failed = reply == NULL ? NNG_ENOMEM : nng_msg_alloc(&msg, 0);
+    if (failed == 0) {
+        failed = nng_msg_append(msg, reply, strlen(reply));
+        if (failed == 0)
+            failed = nng_sendmsg(s->control, msg, NNG_FLAG_NONBLOCK);
+        if (failed != 0)
+            nng_msg_free(msg);
+    }
+    free(reply);
+    if (failed != 0 && log_limit_pass(&s->send_failed, time_now().mono_ms, &more))
+        log_warn("cannot answer tallyctl: %s", nng_strerror(failed));
+}
+
+static void on_control_readable(uv_poll_t *poll, int status, int events)
+{
+    struct state *s = poll->data;
+    nng_msg *msg;
+
+    (void)status;
+    (void)events;
+    if (nng_recvmsg(s->control, &msg, NNG_FLAG_NONBLOCK) != 0)
+        return;
+    control_reply(s, msg);
+    nng_msg_free(msg);
+    state_maintain(s); /* It may have asked for a checkpoint. */
+}
+
+static void on_term(uv_signal_t *signal, int number)
+{
+    struct state *s = signal->data;
+
+    (void)number;
+    if (s->stopping)
+        return;
+    s->stopping = true;
+    node_want_checkpoint(s->node);
+    state_maintain(s);
+}
+
+/* ---- start and end ---- */
+
+static int listen_on(nng_socket socket, const char *url, size_t message_max)
+{
+    int failed = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, message_max);
+
+    return failed != 0 ? failed : nng_listen(socket, url, NULL, 0);
+}
+
+static int watch(struct state *s, nng_socket socket, uv_poll_t *poll,
+                 uv_poll_cb on_readable)
+{
+    int fd, failed = nng_socket_get_int(socket, NNG_OPT_RECVFD, &fd);
+
+    if (failed != 0)
+        return failed;
+    uv_poll_init(&s->loop, poll, fd);
+    poll->data = s;
+    uv_poll_start(poll, UV_READABLE, on_readable);
+    return 0;
+}
+
+static enum err open_sockets(struct state *s)
+{
+    int failed = nng_pair1_open_poly(&s->workers);
+
+    if (failed == 0)
+        failed = nng_rep0_open(&s->control);
+    if (failed == 0)
+        failed = listen_on(s->workers, IPC_WORKERS_URL, MSG_MAX);
+    if (failed == 0)
+        failed = listen_on(s->control, IPC_CONTROL_URL, CONTROL_REQUEST_MAX);
+    if (failed == 0)
+        failed = watch(s, s->workers, &s->workers_readable, on_workers_readable);
+    if (failed == 0)
+        failed = watch(s, s->control, &s->control_readable, on_control_readable);
+    if (failed == 0)
+        return ERR_OK;
+    log_error("cannot listen in %s: %s", IPC_FOLDER, nng_strerror(failed));
+    return ERR_IO;
+}
+
+/* Called by the disk's thread. */
+static void disk_notify(void *arg)
+{
+    uv_async_send(arg);
+}
+
+static enum err open_loop(struct state *s)
+{
+    int failed = uv_loop_init(&s->loop);
+
+    if (failed == 0)
+        failed = uv_async_init(&s->loop, &s->made, on_made);
+    if (failed == 0)
+        failed = uv_timer_init(&s->loop, &s->maintain);
+    if (failed == 0)
+        failed = uv_signal_init(&s->loop, &s->term);
+    if (failed == 0)
+        failed = uv_signal_start(&s->term, on_term, SIGTERM);
+    s->made.data = s->maintain.data = s->term.data = s;
+    if (failed == 0)
+        return ERR_OK;
+    log_error("cannot set up the event loop: %s", uv_strerror(failed));
+    return ERR_IO;
+}
+
+static void see_any(void *arg, const char *name)
+{
+    (void)name;
+    *(bool *)arg = true;
+}
+
+/* A key that is missing where there is a log is lost, not yet to be made: a new one would make another
+ * node of this one. */
+static enum err open_key(struct state *s, struct key_pair *key)
+{
+    bool has_log = false;
+    enum err err = s->disk->ops->list(s->disk, see_any, &has_log);
+
+    if (err == ERR_OK)
+        err = key_read(!has_log, key);
+    if (err != ERR_NOT_FOUND)
+        return err;
+    log_error("there is a log, but its node's key is missing: restore " KEY_FILE
+              " from a backup, or set the state directory aside");
+    return ERR_REFUSED;
+}
+
+static void configure(struct state *s, struct node_config *config)
+{
+    const struct conf *conf = s->conf;
+
+    *config = (struct node_config){.disk = s->disk,
+                                   .segment_bytes = conf->segment_bytes,
+                                   .checkpoint_bytes = conf->checkpoint_bytes,
+                                   .checkpoint_ms = conf->checkpoint_ms,
+                                   .reply = batch_reply};
+    config->core.crypto = &crypto_real;
+    config->core.items_max = conf->counters;
+    config->core.requests = CORE_REQUESTS;
+    static_assert(sizeof config->core.node_name == sizeof conf->node_name, "one limit");
+    memcpy(config->core.node_name, conf->node_name, sizeof conf->node_name);
+    randombytes_buf(&config->core.cluster, sizeof config->core.cluster);
+    randombytes_buf(&config->core.stream, sizeof config->core.stream);
+}
+
+static enum err open_node(struct state *s)
+{
+    const char *archive = s->conf->archive_dir[0] != '\0' ? s->conf->archive_dir : NULL;
+    struct node_time start = time_now();
+    struct node_figures figures;
+    struct node_config config;
+    enum err err = disk_posix_open("log", archive, disk_notify, &s->made, &s->disk);
+
+    if (err != ERR_OK)
+        return err;
+    configure(s, &config);
+    err = open_key(s, &config.core.key);
+    if (err == ERR_OK)
+        err = node_open(&config, start, &s->node);
+    sodium_memzero(&config.core.key, sizeof config.core.key);
+    if (err != ERR_OK)
+        return err;
+    node_figures(s->node, &figures);
+    log_info("recovered %llu counters: %llu blocks after checkpoint %llu, in %llu ms",
+             (unsigned long long)figures.core.items,
+             (unsigned long long)figures.recovered_blocks,
+             (unsigned long long)figures.checkpoint,
+             (unsigned long long)(time_now().mono_ms - start.mono_ms));
+    return ERR_OK;
+}
+
+static int exit_code(enum err err)
+{
+    switch (err) {
+    case ERR_OK:
+        return STATE_EXIT_OK;
+    case ERR_CORRUPT:
+    case ERR_VERSION:
+    case ERR_REFUSED:
+    case ERR_MALFORMED:
+        return STATE_EXIT_REFUSED;
+    default:
+        return STATE_EXIT_FAILED;
+    }
+}
+
+/* The master decides when to stop; a Ctrl-C or a hang-up of the terminal reaches it, too. */
+static void ignore_signals(void)
+{
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int state_main(const struct conf *conf)
+{
+    static struct state state; /* all zero; one per process */
+    struct state *s = &state;
+    enum err err;
+
+    ignore_signals();
+    s->conf = conf;
+    if (sodium_init() < 0) {
+        log_error("cannot set up libsodium");
+        return STATE_EXIT_FAILED;
+    }
+    err = open_loop(s);
+    if (err == ERR_OK)
+        err = open_node(s);
+    if (err == ERR_OK)
+        err = open_sockets(s);
+    if (err != ERR_OK)
+        return exit_code(err);
+    state_maintain(s);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    if (s->exit_code == STATE_EXIT_OK) {
+        nng_close(s->workers);
+        nng_close(s->control);
+        node_close(s->node);
+        disk_posix_close(s->disk);
+        log_info("stopped, with all on disk");
+    }
+    return s->exit_code;
+}
