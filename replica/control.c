@@ -1,11 +1,337 @@
 #include "replica/control.h"
 
+#include <jansson.h>
+#include <sodium.h>
 #include <string.h>
+#include <unistd.h>
 
-char *control_answer(struct node *node, const char *request, size_t len)
+#include "common/name.h"
+#include "common/nearest.h"
+
+static json_t *sentence(const char *text)
 {
-    (void)node;
+    return json_pack("{s:s}", "error", text);
+}
+
+/* ---- status ---- */
+
+void control_key_format(const struct public_key *key, char hex[CONTROL_KEY_SIZE],
+                        char fingerprint[CONTROL_FINGERPRINT_SIZE])
+{
+    enum { GROUP = 4, GROUPS = 8 };
+    struct hash hash;
+    char *to = fingerprint;
+    char digits[GROUP * GROUPS + 1];
+
+    sodium_bin2hex(hex, CONTROL_KEY_SIZE, key->byte, sizeof key->byte);
+    crypto_real.hash(&hash, key->byte, sizeof key->byte);
+    sodium_bin2hex(digits, sizeof digits, hash.byte, GROUP * GROUPS / 2);
+    for (size_t i = 0; i < GROUPS; i++, to += GROUP + 1) {
+        memcpy(to, digits + GROUP * i, GROUP);
+        to[GROUP] = i + 1 < GROUPS ? '-' : '\0';
+    }
+}
+
+static json_t *json_id(const struct id *id)
+{
+    char hex[ID_HEX + 1];
+
+    if (id_is_zero(id))
+        return json_null();
+    id_format(id, hex);
+    return json_string(hex);
+}
+
+static json_t *json_u64(uint64_t v)
+{
+    return json_integer((json_int_t)v);
+}
+
+static json_t *json_end(const struct stream_end *end)
+{
+    char hash[2 * HASH_BYTES + 1];
+
+    if (end->position.number == 0)
+        return json_null();
+    sodium_bin2hex(hash, sizeof hash, end->hash.byte, sizeof end->hash.byte);
+    return json_pack("{s:o, s:o, s:s}", "stream", json_id(&end->position.stream),
+                     "number", json_u64(end->position.number), "hash", hash);
+}
+
+static json_t *json_checkpoint(const struct node_figures *f)
+{
+    if (f->checkpoint == 0)
+        return json_null();
+    return json_pack("{s:o, s:o, s:o}", "number", json_u64(f->checkpoint), "lsn",
+                     json_u64(f->checkpoint_lsn), "made_ms",
+                     json_u64(f->checkpoint_wall_ms));
+}
+
+static json_t *status_process(const struct control_view *view)
+{
+    if (view->node == NULL)
+        return json_pack("{s:b, s:s}", "running", 0, "version", TALLY_VERSION);
+    return json_pack("{s:b, s:s, s:i, s:o}", "running", 1, "version", TALLY_VERSION,
+                     "pid", (int)getpid(), "started_ms",
+                     json_u64(view->about.started_ms));
+}
+
+static int status_node(json_t *status, const struct control_about *about)
+{
+    char key[CONTROL_KEY_SIZE], fingerprint[CONTROL_FINGERPRINT_SIZE];
+
+    if (json_object_set_new(status, "node", json_string(about->node_name)) != 0)
+        return -1;
+    if (!about->key_known)
+        return 0;
+    control_key_format(&about->key, key, fingerprint);
+    return json_object_set_new(status, "key", json_string(key)) |
+           json_object_set_new(status, "fingerprint", json_string(fingerprint));
+}
+
+static json_t *do_status(const struct control_view *view, const json_t *request)
+{
+    const struct node_figures *f = &view->figures;
+    json_t *status = status_process(view);
+    json_t *figures = json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:b, s:b}",
+        "cluster", json_id(&f->core.cluster), "position", json_end(&f->core.end),
+        "counters", json_u64(f->core.items), "streams", json_u64(f->core.streams),
+        "blocks", json_u64(f->core.blocks), "counts", json_u64(f->core.ops), "commits",
+        json_u64(f->commits), "remembered", json_u64(f->core.requests), "log", "first",
+        json_u64(f->first), "end", json_u64(f->end.lsn), "recovered_blocks",
+        json_u64(f->recovered_blocks), "checkpoint", json_checkpoint(f), "full", f->full,
+        "busy", view->node != NULL && node_busy(view->node));
+
     (void)request;
-    (void)len;
-    return strdup("{}");
+    if (status == NULL || figures == NULL || status_node(status, &view->about) != 0 ||
+        json_object_update(status, figures) != 0) {
+        json_decref(status);
+        status = NULL;
+    }
+    json_decref(figures);
+    return status;
+}
+
+/* ---- counters ---- */
+
+static int name_order(const struct item *item, const char *name, size_t len)
+{
+    size_t shorter = item->key_len < len ? item->key_len : len;
+    int order = memcmp(item->key, name, shorter);
+
+    return order != 0 ? order : (int)item->key_len - (int)len;
+}
+
+/* The index of the first item that is not below name; past: nor equal to it. */
+static size_t first_from(struct item **items, size_t count, const char *name, bool past)
+{
+    size_t low = 0, len = strlen(name);
+
+    while (low < count) {
+        size_t middle = low + (count - low) / 2;
+        int order = name_order(items[middle], name, len);
+
+        if (order < 0 || (past && order == 0))
+            low = middle + 1;
+        else
+            count = middle;
+    }
+    return low;
+}
+
+static json_t *json_counter(const struct item *item)
+{
+    return json_pack("{s:s%, s:o}", "name", item->key, (size_t)item->key_len, "total",
+                     json_integer(item->total));
+}
+
+static json_t *no_such_counter(struct item **items, size_t count, const char *name)
+{
+    struct nearest near = nearest_to(name);
+    char known[NAME_MAX_BYTES + 1], best[NAME_MAX_BYTES + 1];
+
+    /* Looking at all of a million names would keep callers waiting. */
+    for (size_t i = 0; i < count && i < CONTROL_PAGE_MAX; i++) {
+        const char *before = near.best;
+
+        if (!items[i]->applied)
+            continue;
+        memcpy(known, items[i]->key, items[i]->key_len);
+        known[items[i]->key_len] = '\0';
+        nearest_try(&near, known);
+        if (near.best != before)
+            near.best = memcpy(best, known, sizeof best);
+    }
+    if (near.best == NULL)
+        return json_pack(
+            "{s:o}", "error",
+            json_sprintf("nothing was ever counted under the name %s", name));
+    return json_pack("{s:o}", "error",
+                     json_sprintf("nothing was ever counted under the name %s: did you "
+                                  "mean %s?",
+                                  name, near.best));
+}
+
+static json_t *do_get(const struct control_view *view, const json_t *request)
+{
+    const char *name = json_string_value(json_object_get(request, "name"));
+    struct item **items;
+    size_t count, at;
+
+    if (name == NULL || !name_valid(name, strlen(name)))
+        return sentence("expected a counter's name: 1 to 64 letters, digits and ._-");
+    items = core_items(view->core, &counter_component, &count);
+    if (items == NULL)
+        return NULL;
+    at = first_from(items, count, name, false);
+    if (at == count || name_order(items[at], name, strlen(name)) != 0 ||
+        !items[at]->applied)
+        return no_such_counter(items, count, name);
+    return json_counter(items[at]);
+}
+
+/* Whether a member of the request is a text that fits a name; "" where it is not there. */
+static bool text_of(const json_t *request, const char *member, const char **text)
+{
+    const json_t *value = json_object_get(request, member);
+
+    *text = value == NULL ? "" : json_string_value(value);
+    return *text != NULL && strlen(*text) <= NAME_MAX_BYTES;
+}
+
+static json_t *page(struct item **items, size_t count, size_t at, const char *prefix,
+                    size_t limit)
+{
+    json_t *list = json_array();
+    size_t len = strlen(prefix);
+    bool more = false;
+
+    for (; at < count && !more; at++) {
+        const struct item *item = items[at];
+
+        if (item->key_len < len || memcmp(item->key, prefix, len) != 0)
+            break;
+        if (!item->applied)
+            continue;
+        more = json_array_size(list) == limit;
+        if (!more && json_array_append_new(list, json_counter(item)) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return json_pack("{s:o, s:b}", "counters", list, "more", more);
+}
+
+static json_t *do_counters(const struct control_view *view, const json_t *request)
+{
+    const json_t *wanted = json_object_get(request, "limit");
+    json_int_t limit = wanted == NULL ? CONTROL_PAGE_MAX : json_integer_value(wanted);
+    const char *prefix, *after;
+    struct item **items;
+    size_t count, from, past;
+
+    if (limit < 1 || limit > CONTROL_PAGE_MAX)
+        return sentence("expected a limit from 1 to 1000");
+    if (!text_of(request, "prefix", &prefix) || !text_of(request, "after", &after))
+        return sentence("expected texts of at most 64 bytes as prefix and after");
+    items = core_items(view->core, &counter_component, &count);
+    if (items == NULL)
+        return NULL;
+    from = first_from(items, count, prefix, false);
+    past = *after == '\0' ? 0 : first_from(items, count, after, true);
+    return page(items, count, from > past ? from : past, prefix, (size_t)limit);
+}
+
+/* ---- checkpoint ---- */
+
+static json_t *do_checkpoint(const struct control_view *view, const json_t *request)
+{
+    (void)request;
+    if (view->node == NULL)
+        return sentence("the node is not running: its files are left as they are");
+    node_want_checkpoint(view->node);
+    return json_pack("{s:o}", "last", json_u64(view->figures.checkpoint));
+}
+
+/* ---- one request ---- */
+
+static const struct {
+    const char *name;
+    json_t *(*answer)(const struct control_view *view, const json_t *request);
+    const char *members[4]; /* that it may have beside "do" */
+} requests[] = {
+    {"status", do_status, {NULL}},
+    {"get", do_get, {"name"}},
+    {"counters", do_counters, {"prefix", "after", "limit"}},
+    {"checkpoint", do_checkpoint, {NULL}},
+};
+enum { REQUESTS = sizeof requests / sizeof requests[0] };
+
+static bool member_known(size_t request, const char *member)
+{
+    if (strcmp(member, "do") == 0)
+        return true;
+    for (size_t i = 0; requests[request].members[i] != NULL; i++)
+        if (strcmp(member, requests[request].members[i]) == 0)
+            return true;
+    return false;
+}
+
+static json_t *unknown_member(size_t request, const json_t *object)
+{
+    const char *member;
+    json_t *value;
+
+    json_object_foreach((json_t *)object, member, value)
+    {
+        if (!member_known(request, member))
+            return json_pack(
+                "{s:o}", "error",
+                json_sprintf("%s does not take \"%s\"", requests[request].name, member));
+    }
+    return NULL;
+}
+
+json_t *control_do(const struct control_view *view, const json_t *request)
+{
+    const char *name = json_string_value(json_object_get(request, "do"));
+    json_t *error;
+
+    if (name == NULL)
+        return sentence("expected an object with \"do\" and what is to be done");
+    for (size_t i = 0; i < REQUESTS; i++) {
+        if (strcmp(name, requests[i].name) != 0)
+            continue;
+        error = unknown_member(i, request);
+        return error != NULL ? error : requests[i].answer(view, request);
+    }
+    return sentence(
+        "the node does not know this request: tallyctl is of another version");
+}
+
+static json_t *answer(struct node *node, const struct control_about *about,
+                      const char *text, size_t len)
+{
+    struct control_view view = {.about = *about, .core = node_core(node), .node = node};
+    json_t *request, *reply;
+    json_error_t error;
+
+    request = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+    if (request == NULL)
+        return json_pack("{s:o}", "error", json_sprintf("not JSON: %s", error.text));
+    node_figures(node, &view.figures);
+    reply = control_do(&view, request);
+    json_decref(request);
+    return reply;
+}
+
+char *control_answer(struct node *node, const struct control_about *about,
+                     const char *request, size_t len)
+{
+    json_t *json = answer(node, about, request, len);
+    char *reply = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    json_decref(json);
+    return reply;
 }

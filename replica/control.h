@@ -1,17 +1,72 @@
-/* replica/control.h: what tallyctl asks the state process: one request, one reply, both JSON objects. */
+/* replica/control.h: what tallyctl asks and the state process answers, over nng REQ/REP at
+ * IPC_CONTROL_URL. Both are one JSON object each, UTF-8, within the limits below. Numbers are 64-bit
+ * integers. A request that cannot be answered gets {"error": "a sentence for people"}.
+ *
+ *   {"do": "status"}
+ *       "running", "version", "pid", "started_ms": of the process; only "version" and "running":
+ *       false where the files are read instead
+ *       "node", "key", "fingerprint", "cluster" (null before there is one)
+ *       "position": {"stream", "number", "hash"} of this node's last block, or null
+ *       "counters", "streams", "blocks", "counts", "commits", "remembered": blocks and counts since
+ *       the checkpoint that the process began with, commits since its start
+ *       "log": {"first", "end"}: LSNs of what is kept; "recovered_blocks": read at the start
+ *       "checkpoint": {"number", "lsn", "made_ms"} or null; made_ms 0: before the start
+ *       "full": new counts are refused for want of disk space; "busy": a file is being made
+ *   {"do": "get", "name": NAME}
+ *       "name", "total"; an error where nothing was ever counted under it
+ *   {"do": "counters", "prefix": TEXT, "after": NAME, "limit": N}
+ *       "counters": [{"name", "total"}], in the order of their names' bytes; "more": there are some
+ *       behind the last one. All three members may be left out.
+ *   {"do": "checkpoint"}
+ *       "last": number of the last one now. A new one is made as soon as may be: once status has
+ *       a greater number it is on disk; where nothing has changed since the last, status is soon
+ *       not "busy" any more. */
 #ifndef REPLICA_CONTROL_H
 #define REPLICA_CONTROL_H
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "replica/crypto.h"
 #include "replica/node.h"
 
 enum {
-    CONTROL_REQUEST_MAX = 64 * 1024, /* bytes of a request */
-    CONTROL_REPLY_MAX = 16 * 1024 * 1024,
+    CONTROL_REQUEST_MAX = 4096,      /* bytes */
+    CONTROL_REPLY_MAX = 1024 * 1024, /* bytes; what a client sets as NNG_OPT_RECVMAXSZ */
+    CONTROL_PAGE_MAX = 1000,         /* counters in one reply */
 };
 
-/* Answer one request; never fails but for memory (NULL): a request that makes no sense gets a reply that
- * says so. The reply is a NUL-terminated text, to be freed with free(). Nothing may be gathered. */
-char *control_answer(struct node *node, const char *request, size_t len);
+/* What is known beside the node. */
+struct control_about {
+    const char *node_name;
+    struct public_key key;
+    bool key_known;
+    uint64_t started_ms; /* wall clock */
+};
+
+/* Answer one request; never fails but for memory (NULL): a request that makes no sense gets a reply
+ * that says so. The reply is a NUL-terminated text, to be freed with free(). Nothing may be gathered.
+ * Changes nothing but node_want_checkpoint(). */
+char *control_answer(struct node *node, const struct control_about *about,
+                     const char *request, size_t len);
+
+/* ---- for tallyctl, which asks the same of a state that it has read from files ---- */
+
+struct control_view {
+    struct control_about about;
+    struct core *core;
+    struct node_figures figures;
+    struct node *node; /* NULL: read from files */
+};
+
+struct json_t;
+
+/* Both are jansson's; the caller owns what comes back. NULL without memory. */
+struct json_t *control_do(const struct control_view *view, const struct json_t *request);
+
+/* The key in hexadecimal, and the start of its hash in groups, for people to compare. */
+enum { CONTROL_KEY_SIZE = 2 * PUBLIC_KEY_BYTES + 1, CONTROL_FINGERPRINT_SIZE = 40 };
+void control_key_format(const struct public_key *key, char hex[CONTROL_KEY_SIZE],
+                        char fingerprint[CONTROL_FINGERPRINT_SIZE]);
 
 #endif

@@ -29,6 +29,7 @@ struct state {
     const struct conf *conf;
     struct disk *disk;
     struct node *node;
+    struct control_about about; /* for tallyctl */
     uv_loop_t loop;
     uv_poll_t workers_readable, control_readable;
     uv_async_t made; /* the disk has made a file; sent by its thread */
@@ -301,7 +302,8 @@ static void on_workers_readable(uv_poll_t *poll, int status, int events)
 
 static void control_reply(struct state *s, nng_msg *request)
 {
-    char *reply = control_answer(s->node, nng_msg_body(request), nng_msg_len(request));
+    char *reply = control_answer(s->node, &s->about, nng_msg_body(request),
+                                 nng_msg_len(request));
     uint64_t more;
     nng_msg *msg;
     int failed;
@@ -466,6 +468,10 @@ static enum err open_node(struct state *s)
     err = open_key(s, &config.core.key);
     if (err == ERR_OK)
         err = node_open(&config, start, &s->node);
+    s->about = (struct control_about){.node_name = s->conf->node_name,
+                                      .key = config.core.key.public,
+                                      .key_known = true,
+                                      .started_ms = start.wall_ms};
     sodium_memzero(&config.core.key, sizeof config.core.key);
     if (err != ERR_OK)
         return err;
