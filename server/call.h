@@ -32,7 +32,7 @@ enum call_end {
     CALL_END_NOT_AGI,  /* what came is no FastAGI environment */
     CALL_END_TOO_LONG, /* an environment or a line above its limit */
     CALL_END_TIME,     /* no environment, or no answer to a command, in time */
-    CALL_END_ERROR, /* a command failed and the script has no on-error steps, or they failed too */
+    CALL_END_ERROR, /* a step failed and on-error steps ran, or the script "refused" did; or no memory */
     CALL_ENDS,
 };
 
@@ -52,7 +52,7 @@ struct call_todo {
     /* CALL_COUNT: id is set where the script has id=, else zero for the worker to draw; heard is the
      * worker's to fill. CALL_GET: the name. Good until the next event of this call. */
     const struct msg_count_req *count;
-    const struct msg_get_req *get;
+    const struct msg_get_req *get; /* its id is zero, for the worker to draw */
     enum call_end end;
 };
 
@@ -65,14 +65,15 @@ struct call *call_new(const struct script_table *scripts,
                       const struct call_limits *limits);
 void call_free(struct call *call);
 
-/* Bytes arrived from Asterisk. unix_s is the wall clock, for counter names with %Y %m %d (local time).
- * `bytes` need not live on. */
+/* Bytes arrived from Asterisk. unix_s is the wall clock, for counter names with %Y %m %d (local time:
+ * a process that may open no file calls tzset() before). `bytes` need not live on. */
 void call_received(struct call *call, const char *bytes, size_t len, int64_t unix_s,
                    struct call_todo *todo);
 /* The time of the last CALL_SEND, CALL_WAIT, CALL_COUNT or CALL_GET is over, or that of the
  * environment or of the whole call, which are the worker's: then `whole` is set. */
 void call_timeout(struct call *call, int whole, int64_t unix_s, struct call_todo *todo);
-/* The answers. After CALL_CLOSE they are not to be given any more. */
+/* The answers. One that comes after its time was over is left alone. After CALL_CLOSE nothing but
+ * call_free() may follow. */
 void call_counted(struct call *call, const struct msg_count_rep *rep, int64_t unix_s,
                   struct call_todo *todo);
 void call_got(struct call *call, const struct msg_get_rep *rep, int64_t unix_s,
