@@ -22,8 +22,9 @@
 #include "replica/node.h"
 
 enum {
-    TURN_MESSAGES = 256
-}; /* taken in one turn, at most: so that a commit is never far */
+    TURN_MESSAGES = 256, /* taken in one turn, at most: so that a commit is never far */
+    SEND_BUFFER = 1024,  /* messages */
+};
 
 struct state {
     const struct conf *conf;
@@ -373,6 +374,10 @@ static enum err open_sockets(struct state *s)
 {
     int failed = nng_pair1_open_poly(&s->workers);
 
+    /* Room for answers that nng's threads have not taken over yet: without, a send that does not
+     * block finds none even for a worker that waits. Each worker has one message under way. */
+    if (failed == 0)
+        failed = nng_socket_set_int(s->workers, NNG_OPT_SENDBUF, SEND_BUFFER);
     if (failed == 0)
         failed = nng_rep0_open(&s->control);
     if (failed == 0)
