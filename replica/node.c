@@ -349,6 +349,11 @@ bool node_busy(const struct node *node)
     return node->making != MAKING_NOTHING || (node->wanted && node->retry_ms == 0);
 }
 
+bool node_short(const struct node *node)
+{
+    return !node->full && wal_room(node->wal) < BLOCK_MAX;
+}
+
 /* ---- looking ---- */
 
 struct position node_position(const struct node *node)

@@ -59,6 +59,10 @@ enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_m
  * other make, is still under way; false also where the disk is full and the make waits to be tried again. */
 void node_want_checkpoint(struct node *node);
 bool node_busy(const struct node *node);
+/* Whether counts would be refused only because a segment is not ready yet, at the first start or under a
+ * load that outruns the disk: whoever can wait does, until node_maintain() has taken it over. False
+ * while the disk is full, which may last. */
+bool node_short(const struct node *node);
 
 /* For workers to send as `heard`. */
 struct position node_position(const struct node *node);

@@ -38,6 +38,7 @@ struct state {
     uv_signal_t term;
     nng_socket workers, control;
     bool stopping;
+    bool waiting; /* for a segment: messages stay in the workers' sockets meanwhile */
     int exit_code;
     struct log_limit malformed, send_failed;
 };
@@ -241,6 +242,19 @@ static enum err take_message(struct state *s, nng_msg *msg)
 /* ---- the loop ---- */
 
 static void on_maintain(uv_timer_t *timer);
+static void on_workers_readable(uv_poll_t *poll, int status, int events);
+
+/* Workers wait for their answers as long as answer-time, and a segment is made in much less. */
+static void wait_for_segment(struct state *s)
+{
+    bool waiting = node_short(s->node);
+
+    if (waiting && !s->waiting)
+        uv_poll_stop(&s->workers_readable);
+    if (!waiting && s->waiting)
+        uv_poll_start(&s->workers_readable, UV_READABLE, on_workers_readable);
+    s->waiting = waiting;
+}
 
 static void state_maintain(struct state *s)
 {
@@ -256,6 +270,7 @@ static void state_maintain(struct state *s)
         uv_stop(&s->loop);
         return;
     }
+    wait_for_segment(s);
     if (next_ms == UINT64_MAX) {
         uv_timer_stop(&s->maintain);
         return;
@@ -284,8 +299,9 @@ static void on_workers_readable(uv_poll_t *poll, int status, int events)
 
     (void)status;
     (void)events;
-    for (int i = 0; i < TURN_MESSAGES && s->exit_code == STATE_EXIT_OK &&
-                    nng_recvmsg(s->workers, &msg, NNG_FLAG_NONBLOCK) == 0;
+    for (int i = 0;
+         i < TURN_MESSAGES && s->exit_code == STATE_EXIT_OK && !node_short(s->node) &&
+         nng_recvmsg(s->workers, &msg, NNG_FLAG_NONBLOCK) == 0;
          i++) {
         err = take_message(s, msg);
         nng_msg_free(msg);
@@ -303,8 +319,8 @@ static void on_workers_readable(uv_poll_t *poll, int status, int events)
 
 static void control_reply(struct state *s, nng_msg *request)
 {
-    char *reply = control_answer(s->node, &s->about, nng_msg_body(request),
-                                 nng_msg_len(request));
+    char *reply =
+        control_answer(s->node, &s->about, nng_msg_body(request), nng_msg_len(request));
     uint64_t more;
     nng_msg *msg;
     int failed;
