@@ -627,6 +627,11 @@ void core_figures(const struct core *core, struct core_figures *figures)
     }
 }
 
+const struct streams *core_streams(const struct core *core)
+{
+    return &core->streams;
+}
+
 struct item **core_items(struct core *core, const struct component *component,
                          size_t *count)
 {

@@ -36,6 +36,7 @@ struct core_config {
 };
 
 struct core;
+struct streams;
 
 /* config is copied. NULL without memory. */
 struct core *core_new(const struct core_config *config);
@@ -100,6 +101,8 @@ struct core_figures {
     size_t requests;
 };
 void core_figures(const struct core *core, struct core_figures *figures);
+/* Good until the next block. */
+const struct streams *core_streams(const struct core *core);
 /* Items of a component in the order of their keys, those that only have reservations included; *count
  * of them. Good until the next count. NULL without memory. */
 struct item **core_items(struct core *core, const struct component *component,

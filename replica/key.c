@@ -25,7 +25,7 @@ static enum err check_owner(int fd)
 
     if (fstat(fd, &st) != 0)
         return err_errno("stat", KEY_FILE);
-    if ((st.st_mode & 077) != 0 || st.st_uid != geteuid()) {
+    if ((st.st_mode & 077) != 0 || (st.st_uid != geteuid() && geteuid() != 0)) {
         log_error(
             "%s may be read by others: make it 0600 and this user's own (chmod 600), or, "
             "if it may have been read already, set the state directory aside",

@@ -283,7 +283,7 @@ static void make_failed(struct node *node, enum err err, uint64_t now_ms)
 static enum err make_ended(struct node *node, struct node_time now)
 {
     enum err made = node->config.disk->ops->made(node->config.disk), err = ERR_OK;
-    int what = node->making;
+    int what = (int)node->making;
 
     if (made == ERR_AGAIN)
         return ERR_OK;

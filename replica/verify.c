@@ -1,0 +1,324 @@
+#include "replica/verify.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "replica/checkpoint.h"
+#include "replica/core.h"
+#include "replica/streams.h"
+
+enum {
+    CHECKPOINTS_MAX = CHECKPOINT_KEPT + 1, /* one more may stand after a crash */
+};
+
+struct verify {
+    struct disk *disk;
+    const struct crypto *crypto;
+    uint64_t limit;
+    struct verify_report *report;
+    struct checkpoint checkpoints[CHECKPOINTS_MAX]; /* oldest first */
+    size_t count, reached; /* reached: of those, the log has been read beyond so many */
+    struct core *core;     /* begins with the oldest checkpoint, then follows the log */
+    /* Blocks before the oldest checkpoint: they can only be chained to one another, and to it. */
+    struct streams before;
+    struct public_key key; /* of the first stream that is known */
+    bool shared;           /* there are streams with another key: this node has peers */
+};
+
+/* The first misfit is the one to name. */
+__attribute__((format(printf, 2, 3))) static enum err misfit(struct verify *v,
+                                                             const char *format, ...)
+{
+    va_list args;
+
+    if (v->report->reason[0] == '\0') {
+        va_start(args, format);
+        vsnprintf(v->report->reason, sizeof v->report->reason, format, args);
+        va_end(args);
+    }
+    return ERR_CORRUPT;
+}
+
+/* ---- checkpoints ---- */
+
+static enum err misfit_checkpoint(struct verify *v, uint64_t number, const char *reason)
+{
+    checkpoint_name(number, v->report->file);
+    v->report->offset = 0;
+    return misfit(v, "%s", reason);
+}
+
+static void see_key(struct verify *v, const struct public_key *key, bool first)
+{
+    if (first)
+        v->key = *key;
+    else if (memcmp(v->key.byte, key->byte, sizeof key->byte) != 0)
+        v->shared = true;
+}
+
+static void see_keys(struct verify *v)
+{
+    const struct stream *stream, *next;
+    bool first = true;
+
+    HASH_ITER(hh, core_streams(v->core)->table, stream, next)
+    {
+        see_key(v, &stream->key, first);
+        first = false;
+    }
+}
+
+static enum err new_core(struct verify *v)
+{
+    const struct core_config config = {.crypto = v->crypto, .requests = CORE_REQUESTS};
+
+    if (v->core != NULL)
+        core_free(v->core);
+    v->core = core_new(&config);
+    return v->core != NULL ? ERR_OK : ERR_MEMORY;
+}
+
+static enum err load_checkpoints(struct verify *v)
+{
+    uint64_t numbers[CHECKPOINTS_MAX];
+    size_t count;
+    enum err err = checkpoint_list(v->disk, numbers, CHECKPOINTS_MAX, &count);
+
+    if (err != ERR_OK)
+        return err;
+    if (count > CHECKPOINTS_MAX)
+        count = CHECKPOINTS_MAX;
+    for (size_t i = count; i > 0 && err == ERR_OK; i--) {
+        bool first = v->count == 0;
+
+        err = first ? new_core(v) : ERR_OK;
+        if (err == ERR_OK)
+            err = checkpoint_load(v->disk, numbers[i - 1], v->crypto,
+                                  first ? v->core : NULL, &v->checkpoints[v->count]);
+        if (err == ERR_OK)
+            v->count++;
+        else if (err == ERR_CORRUPT) {
+            misfit_checkpoint(v, numbers[i - 1],
+                              "the checkpoint's hash or signature does not fit");
+            err = ERR_OK;
+        }
+    }
+    if (err == ERR_OK && v->count == 0)
+        err = new_core(v);
+    if (err != ERR_OK)
+        return err;
+    v->report->checkpoints = v->count;
+    see_keys(v);
+    return ERR_OK;
+}
+
+static enum err state_hash(struct verify *v, struct hash *hash)
+{
+    size_t size = core_encoded_max(v->core);
+    uint8_t *bytes = malloc(size);
+    struct writer w = writer_of(bytes, size);
+
+    if (bytes == NULL)
+        return ERR_MEMORY;
+    core_encode_state(v->core, &w);
+    v->crypto->hash(hash, bytes, w.len);
+    free(bytes);
+    return w.full ? ERR_MEMORY : ERR_OK;
+}
+
+/* The blocks before the oldest checkpoint must end where it says that their streams ended. */
+static enum err check_before(struct verify *v)
+{
+    const struct stream *stream, *known, *next;
+
+    HASH_ITER(hh, v->before.table, stream, next)
+    {
+        known = streams_find(core_streams(v->core), &stream->end.position.stream);
+        if (known->end.position.number != stream->end.position.number ||
+            !hash_equal(&known->end.hash, &stream->end.hash))
+            return misfit_checkpoint(
+                v, v->checkpoints[0].number,
+                "the checkpoint does not follow from the log before it");
+    }
+    return ERR_OK;
+}
+
+/* The log has been read up to lsn: compare the checkpoints that end there or before. */
+static enum err reach(struct verify *v, uint64_t lsn)
+{
+    struct hash hash;
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK && v->reached < v->count &&
+           v->checkpoints[v->reached].mark.lsn <= lsn) {
+        const struct checkpoint *checkpoint = &v->checkpoints[v->reached];
+
+        if (v->reached == 0)
+            err = check_before(v);
+        else if ((err = state_hash(v, &hash)) == ERR_OK &&
+                 !hash_equal(&hash, &checkpoint->state))
+            err = misfit_checkpoint(
+                v, checkpoint->number,
+                "the checkpoint does not follow from the log before it");
+        v->reached++;
+    }
+    return err;
+}
+
+/* ---- blocks ---- */
+
+static enum err check_signature(struct verify *v, const struct block *block,
+                                const struct stream *stream)
+{
+    if (v->crypto->verify(block->signature, &block->hash, &stream->key))
+        return ERR_OK;
+    return misfit(v, "the signature of block %" PRIu64 " does not fit", block->number);
+}
+
+/* A block whose effect is in the oldest checkpoint already. */
+static enum err take_before(struct verify *v, const struct block *block)
+{
+    const struct id *id = &block->stream;
+    const struct stream *known = streams_find(core_streams(v->core), id);
+    struct stream *stream = streams_find(&v->before, id);
+
+    if (known == NULL)
+        return misfit(v,
+                      "a block of a stream that the checkpoint behind it does not know");
+    if (stream == NULL) {
+        stream =
+            streams_add(&v->before, id, &known->key, known->name, known->name_len, false);
+        if (stream == NULL)
+            return ERR_MEMORY;
+    } else if (block->number != stream->end.position.number + 1 ||
+               !hash_equal(&block->previous, &stream->end.hash)) {
+        return misfit(v, "block %" PRIu64 " does not follow the one before it",
+                      block->number);
+    }
+    stream->end.position.number = block->number;
+    stream->end.hash = block->hash;
+    return check_signature(v, block, stream);
+}
+
+/* The total before a group's first count, which the block is signed with, is what all counts before
+ * make of it. Of a node with peers this cannot be said: their blocks may have come in between. */
+static enum err check_numbers(struct verify *v, const struct block *block)
+{
+    struct block_cursor cursor = block_ops(block);
+    const char *group = NULL;
+    struct op op;
+
+    if (block->number == 1)
+        see_key(v, &block->origin.key, core_streams(v->core)->count == 0);
+    if (v->shared)
+        return ERR_OK;
+    while (block_next_op(&cursor, &op)) {
+        struct msg_get_req req = {.name_len = op.key_len};
+        struct msg_get_rep rep;
+
+        if (op.key == group)
+            continue;
+        group = op.key;
+        memcpy(req.name, op.key, op.key_len);
+        core_get(v->core, &req, &rep);
+        if (rep.total != op.before)
+            return misfit(v,
+                          "block %" PRIu64 " says that %.*s stood at %" PRId64
+                          " before it, and it stood at %" PRId64,
+                          block->number, op.key_len, op.key, op.before, rep.total);
+    }
+    return ERR_OK;
+}
+
+static enum err take_after(struct verify *v, const struct block *block,
+                           const struct wal_frame *frame)
+{
+    enum err err = check_numbers(v, block);
+
+    if (err == ERR_OK)
+        err = core_replay(v->core, frame->bytes, frame->len);
+    if (err == ERR_CORRUPT)
+        return misfit(v, "block %" PRIu64 " does not follow the one before it",
+                      block->number);
+    if (err == ERR_REFUSED)
+        return misfit(v, "block %" PRIu64 " is of another cluster", block->number);
+    if (err != ERR_OK)
+        return err;
+    return check_signature(v, block, streams_find(core_streams(v->core), &block->stream));
+}
+
+static void count_block(struct verify_report *report, const struct block *block)
+{
+    struct block_cursor cursor = block_ops(block);
+    struct op op;
+
+    report->blocks++;
+    while (block_next_op(&cursor, &op))
+        report->counts++;
+}
+
+static enum err take_frame(void *arg, const struct wal_frame *frame)
+{
+    struct verify *v = arg;
+    struct block block;
+    enum err err = reach(v, frame->lsn);
+
+    if (err != ERR_OK)
+        return err;
+    err = block_decode(frame->bytes, frame->len, v->crypto, &block);
+    if (err == ERR_MALFORMED || err == ERR_TOO_LONG)
+        return misfit(v, "a block that is not encoded as one");
+    if (err != ERR_OK)
+        return err;
+    err = v->count > 0 && frame->lsn < v->checkpoints[0].mark.lsn
+              ? take_before(v, &block)
+              : take_after(v, &block, frame);
+    if (err != ERR_OK)
+        return err;
+    count_block(v->report, &block);
+    /* Behind the limit a frame may be half written, which must not look like damage. */
+    return frame->lsn + WAL_FRAME_HEADER + frame->len >= v->limit ? ERR_AGAIN : ERR_OK;
+}
+
+/* ---- all of it ---- */
+
+static enum err scan(struct verify *v)
+{
+    struct verify_report *report = v->report;
+    enum err err = wal_scan(v->disk, NULL, take_frame, v, &report->end);
+
+    if (err == ERR_AGAIN)
+        err = ERR_OK;
+    if (err == ERR_CORRUPT && report->file[0] == '\0') {
+        memcpy(report->file, report->end.file, sizeof report->file);
+        report->offset = report->end.offset;
+        misfit(v,
+               "what stood there was whole once, and its checksum does not fit any more");
+    }
+    if (err == ERR_OK && v->count == 0 && report->end.first != 0)
+        err = misfit(v, "the log's beginning is gone, and no checkpoint is whole");
+    return err == ERR_OK ? reach(v, v->limit) : err;
+}
+
+enum err verify_log(struct disk *disk, const struct crypto *crypto, uint64_t limit,
+                    struct verify_report *report)
+{
+    struct verify v = {.disk = disk, .crypto = crypto, .limit = limit, .report = report};
+    enum err err;
+
+    *report = (struct verify_report){.reason = ""};
+    err = load_checkpoints(&v);
+    if (err == ERR_OK)
+        err = scan(&v);
+    if (err == ERR_OK && report->reason[0] != '\0')
+        err = ERR_CORRUPT; /* a damaged checkpoint; the rest fits */
+    if (v.core != NULL) {
+        report->streams = core_streams(v.core)->count;
+        core_free(v.core);
+    }
+    streams_clear(&v.before);
+    return err;
+}
