@@ -318,14 +318,15 @@ static enum err scan_frame(struct scan *s, struct header *h, struct wal_frame *f
     return ERR_OK;
 }
 
-/* The next frame: here, or where a segment has no room for it, at the next one's start. */
+/* The next frame: here, or where a segment has no room for it, at the next one's start. The log's first
+ * frame has none before it to tell whether it follows: it stands at the first segment's start or nowhere. */
 static enum err scan_next(struct scan *s, struct header *h, struct wal_frame *frame)
 {
     size_t at = s->at;
     uint64_t offset = s->offset;
     enum err err = scan_frame(s, h, frame);
 
-    if (err != ERR_NOT_FOUND || s->at + 1 == s->segments.count)
+    if (err != ERR_NOT_FOUND || !s->chained || s->at + 1 == s->segments.count)
         return err;
     s->at++;
     s->offset = WAL_SEGMENT_HEADER;
