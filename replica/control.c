@@ -58,6 +58,12 @@ static json_t *json_end(const struct stream_end *end)
                      "number", json_u64(end->position.number), "hash", hash);
 }
 
+/* A node that has not founded one with its first block has none: the next start draws another. */
+static json_t *json_cluster(const struct core_figures *f)
+{
+    return f->streams > 0 ? json_id(&f->cluster) : json_null();
+}
+
 static json_t *json_checkpoint(const struct node_figures *f)
 {
     if (f->checkpoint == 0)
@@ -95,9 +101,9 @@ static json_t *do_status(const struct control_view *view, const json_t *request)
     json_t *status = status_process(view);
     json_t *figures = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:b, s:b}",
-        "cluster", json_id(&f->core.cluster), "position", json_end(&f->core.end),
-        "counters", json_u64(f->core.items), "streams", json_u64(f->core.streams),
-        "blocks", json_u64(f->core.blocks), "counts", json_u64(f->core.ops), "commits",
+        "cluster", json_cluster(&f->core), "position", json_end(&f->core.end), "counters",
+        json_u64(f->core.items), "streams", json_u64(f->core.streams), "blocks",
+        json_u64(f->core.blocks), "counts", json_u64(f->core.ops), "commits",
         json_u64(f->commits), "remembered", json_u64(f->core.requests), "log", "first",
         json_u64(f->first), "end", json_u64(f->end.lsn), "recovered_blocks",
         json_u64(f->recovered_blocks), "checkpoint", json_checkpoint(f), "full", f->full,

@@ -93,6 +93,7 @@ Test(control, status_of_a_node_that_has_counted_nothing_has_no_position)
 {
     json_t *json = status();
 
+    cr_expect(json_is_null(json_object_get(json, "cluster")));
     cr_expect(json_is_null(json_object_get(json, "position")));
     cr_expect(json_is_null(json_object_get(json, "checkpoint")));
     cr_expect_eq(json_integer_value(json_object_get(json, "counters")), 0);

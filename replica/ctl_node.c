@@ -1,0 +1,188 @@
+#include "replica/ctl_node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "common/ipc.h"
+#include "replica/key.h"
+#include "replica/streams.h"
+
+enum { CONNECT_TRY_MS = 100 };
+
+static enum err complain(const char *what, const char *path)
+{
+    fprintf(stderr, "tallyctl: cannot %s %s: %s\n", what, path, strerror(errno));
+    return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+}
+
+/* A tallyd holds the lock as long as any of its processes lives. To try it takes a moment only, and
+ * a tallyd that starts in just that moment tries again. */
+static enum err see_lock(bool *held)
+{
+    int fd = open("lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    *held = false;
+    if (fd < 0)
+        return errno == ENOENT ? ERR_OK : complain("open", "lock");
+    *held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return ERR_OK;
+}
+
+enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char *name)
+{
+    *node = (struct ctl_node){.running = false};
+    snprintf(node->name, sizeof node->name, "%s", name);
+    if (chdir(state_dir) != 0)
+        return complain("enter", state_dir);
+    if (access("FORMAT", F_OK) != 0 && errno == ENOENT) {
+        fprintf(stderr, "tallyctl: %s is no state directory: it has no file FORMAT\n",
+                state_dir);
+        return ERR_NOT_FOUND;
+    }
+    return see_lock(&node->running);
+}
+
+void ctl_node_close(struct ctl_node *node)
+{
+    if (node->connected)
+        nng_close(node->socket);
+    if (node->looked)
+        look_close(&node->look);
+}
+
+/* ---- from the state process ---- */
+
+static int dial(nng_socket socket)
+{
+    int waited = 0, failed = nng_dial(socket, IPC_CONTROL_URL, NULL, 0);
+
+    while ((failed == NNG_ECONNREFUSED || failed == NNG_ENOENT) &&
+           waited < CTL_CONNECT_MS) {
+        waited += CONNECT_TRY_MS;
+        poll(NULL, 0, CONNECT_TRY_MS);
+        failed = nng_dial(socket, IPC_CONTROL_URL, NULL, 0);
+    }
+    return failed;
+}
+
+static int connect_node(struct ctl_node *node)
+{
+    int failed = nng_req0_open(&node->socket);
+
+    if (failed != 0)
+        return failed;
+    node->connected = true;
+    failed = nng_socket_set_size(node->socket, NNG_OPT_RECVMAXSZ, CONTROL_REPLY_MAX);
+    if (failed == 0)
+        failed = nng_socket_set_ms(node->socket, NNG_OPT_SENDTIMEO, CTL_REPLY_MS);
+    if (failed == 0)
+        failed = nng_socket_set_ms(node->socket, NNG_OPT_RECVTIMEO, CTL_REPLY_MS);
+    return failed != 0 ? failed : dial(node->socket);
+}
+
+static int exchange(struct ctl_node *node, char *text, json_t **reply)
+{
+    size_t len;
+    char *bytes;
+    int failed = node->connected ? 0 : connect_node(node);
+
+    if (failed == 0)
+        failed = nng_send(node->socket, text, strlen(text), 0);
+    if (failed == 0)
+        failed = nng_recv(node->socket, &bytes, &len, NNG_FLAG_ALLOC);
+    if (failed != 0)
+        return failed;
+    *reply = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL);
+    nng_free(bytes, len);
+    return json_is_object(*reply) ? 0 : NNG_EPROTO;
+}
+
+static enum err ask_process(struct ctl_node *node, const json_t *request, json_t **reply)
+{
+    char *text = json_dumps(request, JSON_COMPACT);
+    int failed = text == NULL ? NNG_ENOMEM : exchange(node, text, reply);
+
+    free(text);
+    if (failed == 0)
+        return ERR_OK;
+    fprintf(stderr, "tallyctl: tallyd runs, but its state process does not answer: %s\n",
+            nng_strerror(failed));
+    return ERR_AGAIN;
+}
+
+/* ---- from the files ---- */
+
+static void take_name(struct ctl_node *node)
+{
+    const struct stream *own = streams_last_own(core_streams(node->look.core));
+
+    if (node->name[0] == '\0' && own != NULL) {
+        memcpy(node->name, own->name, own->name_len);
+        node->name[own->name_len] = '\0';
+    }
+}
+
+static enum err read_files(struct ctl_node *node)
+{
+    struct key_pair key = {0};
+    struct disk *disk;
+    enum err err = key_read(false, &key);
+
+    if (err != ERR_OK && err != ERR_NOT_FOUND)
+        return err;
+    node->view.about.key = key.public;
+    node->view.about.key_known = err == ERR_OK;
+    sodium_memzero(&key, sizeof key);
+    err = look_disk_open("log", &disk);
+    if (err != ERR_OK)
+        return err;
+    err = look_open(disk, &node->view.about.key, &node->look);
+    look_disk_close(disk);
+    if (err != ERR_OK)
+        return err;
+    node->looked = true;
+    take_name(node);
+    node->view.about.node_name = node->name;
+    node->view.core = node->look.core;
+    node->view.figures = node->look.figures;
+    return ERR_OK;
+}
+
+static enum err ask_files(struct ctl_node *node, const json_t *request, json_t **reply)
+{
+    enum err err = node->looked ? ERR_OK : read_files(node);
+
+    if (err != ERR_OK) {
+        fprintf(stderr, "tallyctl: the state directory cannot be read: %s\n",
+                err_name(err));
+        return err;
+    }
+    *reply = control_do(&node->view, request);
+    return *reply != NULL ? ERR_OK : ERR_MEMORY;
+}
+
+enum err ctl_ask(struct ctl_node *node, json_t *request, json_t **reply)
+{
+    enum err err;
+
+    *reply = NULL;
+    if (request == NULL)
+        return ERR_MEMORY;
+    err = node->running ? ask_process(node, request, reply)
+                        : ask_files(node, request, reply);
+    json_decref(request);
+    if (err != ERR_OK) {
+        json_decref(*reply);
+        *reply = NULL;
+    }
+    return err;
+}

@@ -1,0 +1,41 @@
+/* replica/ctl_node.h: the node that tallyctl talks to: its state process where one runs, else its
+ * files, which are only read. The process's working directory is then the state directory. */
+#ifndef REPLICA_CTL_NODE_H
+#define REPLICA_CTL_NODE_H
+#include <jansson.h>
+#include <nng/nng.h>
+#include <stdbool.h>
+
+#include "common/err.h"
+#include "replica/control.h"
+#include "replica/look.h"
+
+enum {
+    CTL_CONNECT_MS = 5000, /* a state process that is being restarted is waited for */
+    CTL_REPLY_MS = 30000,
+};
+
+struct ctl_node {
+    bool running;
+    bool connected; /* socket is open */
+    nng_socket socket;
+    bool looked; /* look and view are filled in */
+    struct look look;
+    struct control_view view;
+    char name[NODE_NAME_MAX + 1];
+};
+
+/* Enter the state directory, and see whether a tallyd uses it. name: the node's, "" where it is not
+ * known. What is wrong is written to standard error.
+ * Errors: ERR_NOT_FOUND  there is no such folder, or it is no state directory
+ *         ERR_IO */
+enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char *name);
+void ctl_node_close(struct ctl_node *node);
+
+/* One request as in replica/control.h, which is freed; *reply is the caller's. An "error" in it is the
+ * caller's, too. What goes wrong on the way is written to standard error.
+ * Errors: ERR_AGAIN  the node runs, and does not answer
+ *         others     its files cannot be read, or are damaged */
+enum err ctl_ask(struct ctl_node *node, json_t *request, json_t **reply);
+
+#endif

@@ -1,0 +1,251 @@
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/name.h"
+#include "replica/ctl.h"
+
+static const char *text_at(const json_t *json, const char *member)
+{
+    const char *text = json_string_value(json_object_get(json, member));
+
+    return text != NULL ? text : "-";
+}
+
+/* ---- status, key ---- */
+
+static void print_process(const json_t *status)
+{
+    char since[CTL_TIME_SIZE];
+
+    if (!json_is_true(json_object_get(status, "running"))) {
+        puts("process      not running; this is what its files hold");
+        return;
+    }
+    ctl_format_time((uint64_t)ctl_number(status, "started_ms"), since);
+    printf("process      %" JSON_INTEGER_FORMAT ", version %s, since %s\n",
+           ctl_number(status, "pid"), text_at(status, "version"), since);
+}
+
+static void print_log(const json_t *status)
+{
+    const json_t *log = json_object_get(status, "log");
+    const json_t *checkpoint = json_object_get(status, "checkpoint");
+    json_int_t made = ctl_number(checkpoint, "made_ms");
+    char when[CTL_TIME_SIZE] = "before the start";
+
+    printf("log          bytes %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT "\n",
+           ctl_number(log, "first"), ctl_number(log, "end"));
+    if (json_is_null(checkpoint)) {
+        puts("checkpoint   none yet");
+        return;
+    }
+    if (made != 0)
+        ctl_format_time((uint64_t)made, when);
+    printf("checkpoint   number %" JSON_INTEGER_FORMAT " at byte %" JSON_INTEGER_FORMAT
+           ", made %s\n",
+           ctl_number(checkpoint, "number"), ctl_number(checkpoint, "lsn"), when);
+}
+
+static void print_status(const json_t *status)
+{
+    const json_t *position = json_object_get(status, "position");
+
+    printf("node         %s\n", text_at(status, "node"));
+    print_process(status);
+    printf("fingerprint  %s\n", text_at(status, "fingerprint"));
+    printf("cluster      %s\n", text_at(status, "cluster"));
+    if (json_is_null(position))
+        puts("position     nothing was counted yet");
+    else
+        printf("position     block %" JSON_INTEGER_FORMAT " of stream %s\n",
+               ctl_number(position, "number"), text_at(position, "stream"));
+    printf("counters     %" JSON_INTEGER_FORMAT "\n", ctl_number(status, "counters"));
+    print_log(status);
+    if (json_is_true(json_object_get(status, "full")))
+        puts("disk         FULL: new counts are refused until there is room");
+}
+
+enum ctl_exit ctl_status(struct ctl *ctl, const char *arg)
+{
+    json_t *status;
+    enum ctl_exit code = ctl_request(ctl, json_pack("{s:s}", "do", "status"), &status);
+
+    (void)arg;
+    if (code != CTL_FINE)
+        return code;
+    if (ctl->json)
+        ctl_print_json(status);
+    else
+        print_status(status);
+    if (!ctl->node.running)
+        code = CTL_UNREACHABLE;
+    else if (json_is_true(json_object_get(status, "full")))
+        code = CTL_NOT_FINE;
+    json_decref(status);
+    return code;
+}
+
+enum ctl_exit ctl_key(struct ctl *ctl, const char *arg)
+{
+    json_t *status, *key;
+    enum ctl_exit code = ctl_request(ctl, json_pack("{s:s}", "do", "status"), &status);
+
+    (void)arg;
+    if (code != CTL_FINE)
+        return code;
+    key = json_object_get(status, "key");
+    if (key == NULL) {
+        fputs("tallyctl: the node has no key yet: its first start makes it\n", stderr);
+        code = CTL_NOT_FINE;
+    } else if (ctl->json) {
+        json_t *both = json_pack("{s:O, s:O}", "key", key, "fingerprint",
+                                 json_object_get(status, "fingerprint"));
+
+        ctl_print_json(both);
+        json_decref(both);
+    } else {
+        printf("key          %s\nfingerprint  %s\n", json_string_value(key),
+               text_at(status, "fingerprint"));
+    }
+    json_decref(status);
+    return code;
+}
+
+/* ---- get, counters ---- */
+
+enum ctl_exit ctl_get(struct ctl *ctl, const char *arg)
+{
+    json_t *counter;
+    enum ctl_exit code =
+        ctl_request(ctl, json_pack("{s:s, s:s}", "do", "get", "name", arg), &counter);
+
+    if (code != CTL_FINE)
+        return code;
+    if (ctl->json)
+        ctl_print_json(counter);
+    else
+        printf("%" JSON_INTEGER_FORMAT "\n", ctl_number(counter, "total"));
+    json_decref(counter);
+    return CTL_FINE;
+}
+
+/* Prints those of a page that match; *after becomes the last name looked at, matching or not. */
+static uint64_t print_page(const struct ctl *ctl, const json_t *counters,
+                           const char *pattern, char after[NAME_MAX_BYTES + 1])
+{
+    uint64_t printed = 0;
+    const json_t *counter;
+    size_t i;
+
+    json_array_foreach(counters, i, counter)
+    {
+        const char *name = text_at(counter, "name");
+
+        snprintf(after, NAME_MAX_BYTES + 1, "%s", name);
+        if (pattern != NULL && fnmatch(pattern, name, 0) != 0)
+            continue;
+        printed++;
+        if (ctl->json)
+            ctl_print_json(counter);
+        else
+            printf("%-40s %20" JSON_INTEGER_FORMAT "\n", name,
+                   ctl_number(counter, "total"));
+    }
+    return printed;
+}
+
+/* Matching is done here, and not by the state process, whom callers wait for; all that it is told is
+ * with which bytes the names begin. */
+enum ctl_exit ctl_counters(struct ctl *ctl, const char *pattern)
+{
+    char after[NAME_MAX_BYTES + 1] = "";
+    size_t prefix = pattern != NULL ? strcspn(pattern, "*?[\\") : 0;
+    uint64_t printed = 0;
+    bool more = true;
+
+    while (more) {
+        json_t *page;
+        enum ctl_exit code =
+            ctl_request(ctl,
+                        json_pack("{s:s, s:s%, s:s}", "do", "counters", "prefix",
+                                  pattern != NULL ? pattern : "", prefix, "after", after),
+                        &page);
+
+        if (code != CTL_FINE)
+            return code;
+        printed += print_page(ctl, json_object_get(page, "counters"), pattern, after);
+        more = json_is_true(json_object_get(page, "more"));
+        json_decref(page);
+    }
+    if (printed > 0 || pattern == NULL)
+        return CTL_FINE;
+    fprintf(stderr, "tallyctl: no counter's name is like %s\n", pattern);
+    return CTL_NOT_FINE;
+}
+
+/* ---- checkpoint ---- */
+
+/* Until there is a checkpoint above number `last`, or no more is made. *number is then the last one. */
+static enum ctl_exit await_checkpoint(struct ctl *ctl, json_int_t last,
+                                      json_int_t *number, bool *full)
+{
+    enum { POLL_MS = 50, LIMIT_MS = 600000 };
+    bool busy = true;
+
+    *number = last;
+    for (int waited = 0; busy && *number <= last && waited < LIMIT_MS;
+         waited += POLL_MS) {
+        json_t *status;
+        enum ctl_exit code =
+            ctl_request(ctl, json_pack("{s:s}", "do", "status"), &status);
+
+        if (code != CTL_FINE)
+            return code;
+        *number = ctl_number(json_object_get(status, "checkpoint"), "number");
+        busy = json_is_true(json_object_get(status, "busy"));
+        *full = json_is_true(json_object_get(status, "full"));
+        json_decref(status);
+        if (busy && *number <= last)
+            poll(NULL, 0, POLL_MS);
+    }
+    return CTL_FINE;
+}
+
+enum ctl_exit ctl_checkpoint(struct ctl *ctl, const char *arg)
+{
+    json_int_t last, number;
+    bool full = false;
+    json_t *reply;
+    enum ctl_exit code;
+
+    (void)arg;
+    if (!ctl->node.running) {
+        fputs("tallyctl: the node is not running, and its files are left as they are\n",
+              stderr);
+        return CTL_UNREACHABLE;
+    }
+    code = ctl_request(ctl, json_pack("{s:s}", "do", "checkpoint"), &reply);
+    if (code != CTL_FINE)
+        return code;
+    last = ctl_number(reply, "last");
+    json_decref(reply);
+    code = await_checkpoint(ctl, last, &number, &full);
+    if (code != CTL_FINE)
+        return code;
+    if (number <= last && full) {
+        fputs("tallyctl: no checkpoint was made: the disk is full\n", stderr);
+        return CTL_NOT_FINE;
+    }
+    if (ctl->json)
+        printf("{\"number\":%" JSON_INTEGER_FORMAT ",\"made\":%s}\n", number,
+               number > last ? "true" : "false");
+    else if (number > last)
+        printf("checkpoint %" JSON_INTEGER_FORMAT " is on disk\n", number);
+    else
+        printf("nothing has changed since checkpoint %" JSON_INTEGER_FORMAT "\n", number);
+    return CTL_FINE;
+}
