@@ -293,7 +293,8 @@ static void assert_word(const char *text, size_t len, const char *expected)
     cr_assert_arr_eq(buf, expected, c.len);
 }
 
-/* What each quoted form means to Asterisk is recorded in tests/transcripts/variables.txt. */
+/* What each quoted form means to Asterisk is recorded in
+ * tests/transcripts/variables.txt. */
 Test(command, any_text_is_one_word)
 {
     assert_word("queue-thereare", 14, "queue-thereare");
@@ -353,7 +354,8 @@ static void assert_said(int64_t number, const char *gender, const char *expected
     cr_assert_str_eq(buf, expected);
 }
 
-/* tests/transcripts/say-number-large.txt: 2147483647 says nothing, and above it numbers wrap. */
+/* tests/transcripts/say-number-large.txt: 2147483647 says nothing, and above it numbers
+ * wrap. */
 Test(command, a_number_too_large_for_asterisk_is_said_as_digits)
 {
     assert_said(0, "", "SAY NUMBER 0 \"\"\n");

@@ -188,6 +188,11 @@ Test(hits, a_count_without_an_answer_in_time_is_unknown_and_heard)
     counted(STATUS_FINAL, 1, 1);
     cr_assert_eq(todo.what, CALL_READ);
     end();
+    begin("[script s]\nstep = count\non-error = verbose ${status}\n");
+    greet("s", "");
+    call_timeout(call, 0, now, &todo);
+    assert_sends("VERBOSE \"UNKNOWN\" 1\n");
+    end();
 }
 
 Test(hits, a_missing_sound_is_skipped)
@@ -473,6 +478,24 @@ Test(keys, a_digit_waited_for_comes_as_its_code)
     end();
 }
 
+Test(keys, one_that_is_needed_and_was_not_pressed_is_an_error)
+{
+    static const char *const steps[] = {"get-data beep 5s 2", "wait-for-digit 5s"};
+    static const char *const nothing[] = {"200 result= (timeout)\n", "200 result=0\n"};
+
+    for (size_t i = 0; i < 2; i++) {
+        char scripts[256];
+        snprintf(scripts, sizeof scripts,
+                 "[script s]\nstep = %s into=d digits=1-9\non-error = verbose none\n",
+                 steps[i]);
+        begin(scripts);
+        greet("s", "");
+        receive(nothing[i]);
+        assert_sends("VERBOSE none 1\n");
+        end();
+    }
+}
+
 Test(keys, more_than_were_asked_for_are_none)
 {
     begin("[script s]\nstep = get-data beep 5s 2 into=d\nstep = verbose \"<${d}>\"\n"
@@ -714,9 +737,21 @@ Test(greeting, an_environment_without_end_is_closed_at_its_limit)
         cr_assert_eq(todo.what, CALL_READ);
         receive_bytes(block, sizeof block);
         sent += sizeof block;
-    } while (todo.what == CALL_READ);
+    } while (todo.what == CALL_READ && sent < limits.greeting_bytes + 2 * sizeof block);
     assert_closes(CALL_END_TOO_LONG);
-    cr_assert_lt(sent, limits.greeting_bytes + 2 * sizeof block);
+    end();
+}
+
+Test(greeting, one_that_is_complete_and_above_the_limit_is_refused_too)
+{
+    const struct call_limits small = {
+        .greeting_bytes = 32, .node_name = "n", .default_script = "hits"};
+
+    begin("");
+    call_free(call);
+    call = call_new(table, &small);
+    receive("agi_network: yes\nagi_network_script: hits\n\n");
+    assert_closes(CALL_END_TOO_LONG);
     end();
 }
 
@@ -776,7 +811,7 @@ Test(bytes, junk_and_answers_that_nobody_asked_for_are_stepped_over)
     greet("hits", "");
     receive("what?\n\n200\n");
     cr_assert_eq(todo.what, CALL_READ);
-    receive("200 result=0\n200 result=0\n");
+    receive("200 result=0\n511 dead\n");
     cr_assert_eq(todo.what, CALL_WAIT);
     receive("200 result=0\n");
     cr_assert_eq(todo.what, CALL_READ);

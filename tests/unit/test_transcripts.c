@@ -1,5 +1,5 @@
-/* Sessions recorded from a real Asterisk 22 (tests/transcripts/README.md), replayed byte for byte against the
- * protocol's parser and against calls. */
+/* Sessions recorded from a real Asterisk 22 (tests/transcripts/README.md), replayed byte
+ * for byte against the protocol's parser and against calls. */
 #include <criterion/criterion.h>
 #include <glob.h>
 #include <stdio.h>
@@ -283,7 +283,8 @@ Test(transcripts, each_command_has_its_response_but_for_those_known_to_have_none
     }
 }
 
-/* The file's own lines, counted without the parser: each of Asterisk's lines is one string there. */
+/* The file's own lines, counted without the parser: each of Asterisk's lines is one
+ * string there. */
 static size_t lines_in(const struct session *s, const char *start)
 {
     size_t count = 0;
@@ -331,7 +332,8 @@ Test(transcripts, only_the_session_with_a_newline_in_a_value_looks_forged)
 
 /* ---- calls ---- */
 
-/* A call played against a recording: Asterisk's bytes go in; what comes out must be the server's. */
+/* A call played against a recording: Asterisk's bytes go in; what comes out must be the
+ * server's. */
 struct play {
     struct script_table *table;
     struct call *call;
