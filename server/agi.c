@@ -157,8 +157,8 @@ enum err agi_env_parse(const char *buf, size_t len, size_t *scanned, struct agi_
 
 /* ---- responses ---- */
 
-/* The value ends at the line's last ")": it is not escaped and may hold ")" itself. Where it
- * holds a newline, there may be none: then it ends with the line. */
+/* The value ends at the line's last ")": it is not escaped and may hold ")" itself. Where
+ * it holds a newline, there may be none: then it ends with the line. */
 static struct agi_text response_value(const char *text, size_t len)
 {
     const char *open = memchr(text, '(', len), *close = memrchr(text, ')', len);

@@ -253,7 +253,8 @@ static struct agi_text piece_text(const struct call *call,
     return (struct agi_text){call->limits->node_name, strlen(call->limits->node_name)};
 }
 
-/* Put the pieces together. false: they take more than size bytes. *gap is set where a variable is empty. */
+/* Put the pieces together. false: they take more than size bytes. *gap is set where a
+ * variable is empty. */
 static bool expand(const struct call *call, const struct script_text *text,
                    int64_t unix_s, char *buf, size_t size, size_t *len, bool *gap)
 {
@@ -273,7 +274,8 @@ static bool expand(const struct call *call, const struct script_text *text,
 
 /* ---- counting ---- */
 
-/* A variable that is empty makes no name: "vote-" is not what "vote-${digit}" was meant to count. */
+/* A variable that is empty makes no name: "vote-" is not what "vote-${digit}" was meant
+ * to count. */
 static bool expand_name(const struct call *call, const struct script_text *text,
                         int64_t unix_s, char name[NAME_MAX_BYTES], uint8_t *len)
 {
@@ -317,8 +319,9 @@ static bool expand_tag(const struct call *call, const struct script_text *text,
     return true;
 }
 
-/* BLAKE2b-128 of the name's length in one byte, the name, and the id's text: the length keeps "ab" with
- * id "c" apart from "a" with "bc". Zero where the script gives none, for the worker to draw. */
+/* BLAKE2b-128 of the name's length in one byte, the name, and the id's text: the length
+ * keeps "ab" with id "c" apart from "a" with "bc". Zero where the script gives none, for
+ * the worker to draw. */
 static bool expand_id(const struct call *call, const struct script_text *text,
                       int64_t unix_s, struct msg_count_req *req)
 {
@@ -441,8 +444,8 @@ static void free_long_line(struct call *call)
     call->long_line = NULL;
 }
 
-/* Most commands hold no variable, and are sent from where the script has them; of the others nearly
- * all fit into the call itself. */
+/* Most commands hold no variable, and are sent from where the script has them; of the
+ * others nearly all fit into the call itself. */
 static enum err command_text(struct call *call, const struct script_step *step,
                              int64_t unix_s, struct agi_text *out)
 {
@@ -552,7 +555,8 @@ static void advance(struct call *call, int64_t unix_s, struct call_todo *todo)
 
 /* ---- the start ---- */
 
-/* A stranger's text for ${error}: cut, and without control bytes, since it goes to a console. */
+/* A stranger's text for ${error}: cut, and without control bytes, since it goes to a
+ * console. */
 static const char *harmless(const struct agi_text *text, char out[WHY_NAME_MAX + 1])
 {
     size_t len = text->len < WHY_NAME_MAX ? text->len : WHY_NAME_MAX;
@@ -642,8 +646,9 @@ static bool take_key(struct call *call, const struct script_step *step, int64_t 
 
 enum outcome { STEP_OK, STEP_FAILED, STEP_HANGUP };
 
-/* STREAM FILE's -1 is a missing file when it comes at position 0: that call goes on, and if the
- * caller has gone after all, the next command is told so. Later in the file it is a hangup. */
+/* STREAM FILE's -1 is a missing file when it comes at position 0: that call goes on, and
+ * if the caller has gone after all, the next command is told so. Later in the file it is
+ * a hangup. */
 static enum outcome stream_outcome(const struct agi_response *r)
 {
     if (r->result >= 0)
@@ -705,8 +710,9 @@ struct lines {
     bool hangup;
 };
 
-/* All complete lines, before anything is done about them: a HANGUP glued behind a response
- * must stop the command that the response would let go. Returns the bytes used. */
+/* All complete lines, before anything is done about them: a HANGUP glued behind a
+ * response must stop the command that the response would let go. Returns the bytes
+ * used. */
 static size_t take_lines(struct call *call, const char *bytes, size_t len,
                          struct lines *lines)
 {
@@ -755,7 +761,8 @@ static bool append_pending(struct call *call, const char *bytes, size_t len)
     return true;
 }
 
-/* Keep what is not complete; a call that waits for nothing but a line's beginning keeps no buffer. */
+/* Keep what is not complete; a call that waits for nothing but a line's beginning keeps
+ * no buffer. */
 static bool keep_rest(struct call *call, const char *rest, size_t len)
 {
     if (len == 0) {
@@ -771,7 +778,8 @@ static bool keep_rest(struct call *call, const char *rest, size_t len)
     return true;
 }
 
-/* Parse the environment, and start the script where it is complete. *used is 0 until then. */
+/* Parse the environment, and start the script where it is complete. *used is 0 until
+ * then. */
 static enum err greet(struct call *call, const char *bytes, size_t len, size_t *used)
 {
     struct agi_env env;

@@ -163,7 +163,8 @@ static enum err no_memory(struct compiler *c)
     return refuse(c, ERR_MEMORY, "no memory left to compile the scripts");
 }
 
-/* Pieces in the making: a line for Asterisk or a word. Its texts stand in bytes, in their order. */
+/* Pieces in the making: a line for Asterisk or a word. Its texts stand in bytes, in their
+ * order. */
 struct draft {
     struct script_piece piece[PIECES_MAX];
     size_t count;
@@ -259,7 +260,8 @@ static enum err slot_of(struct compiler *c, const struct script_slot *want,
     return ERR_OK;
 }
 
-/* "arg1" to "arg127", "arg.NAME", "uniqueid" and the others of the environment, "error". */
+/* "arg1" to "arg127", "arg.NAME", "uniqueid" and the others of the environment,
+ * "error". */
 static bool environment_slot(const char *name, struct script_slot *slot)
 {
     enum agi_name found = agi_name_find(name, strlen(name));
