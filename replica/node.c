@@ -296,7 +296,7 @@ static enum err make_ended(struct node *node, struct node_time now)
     }
     node->retry_ms = 0;
     if (node->full)
-        log_info("%s was made: there is room again", node->make.name);
+        log_info("%s was made: all is well again", node->make.name);
     node->full = false;
     err = what == MAKING_CHECKPOINT ? checkpoint_made(node, now)
                                     : wal_segment_made(node->wal);

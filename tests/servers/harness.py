@@ -138,6 +138,7 @@ class Node:
         self.conf = os.path.join(folder, "tally.conf")
         self.state = state or os.path.join(folder, "state")
         self.log_path = os.path.join(folder, "tallyd.log")
+        self.env = None  # tallyd's environment; None: as this process has it
         self.master = None  # subprocess.Popen
         self.groups = []
         self.write_conf(node, fastagi, log, scripts, workers)
@@ -159,7 +160,7 @@ class Node:
         with open(self.log_path, "ab") as log:
             self.master = subprocess.Popen([TALLYD, "-c", self.conf], stdin=subprocess.DEVNULL,
                                            stdout=log, stderr=log, start_new_session=True,
-                                           preexec_fn=die_with_parent)
+                                           preexec_fn=die_with_parent, env=self.env)
         self.groups.append(self.master.pid)
         return self
 
@@ -247,6 +248,8 @@ class Node:
     # What it says
 
     def log(self):
+        if not os.path.exists(self.log_path):
+            return ""
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
@@ -427,8 +430,7 @@ class ServerTest(unittest.TestCase):
             node.close()
         for mount in self.mounts:
             run("umount", "-l", mount, check=False)
-        logs = "".join(f"--- {node.log_path}\n{node.log()[-6000:]}" for node in self.nodes
-                       if os.path.exists(node.log_path))
+        logs = "".join(f"--- {node.log_path}\n{node.log()[-6000:]}" for node in self.nodes)
         for sign in ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:",
                      "assertion", "Assertion"):
             if sign in logs:

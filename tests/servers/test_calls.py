@@ -225,7 +225,7 @@ class Refusals(ServerTest):
                 ("[fastagi]\nworkers = many", 2, "many"),
                 ("[fastagi]\nlisten = 127.0.0.1:99999", 2, "99999"),
                 ("[node]\nnmae = x", 2, "nmae"),
-                ("[nodes]\nname = x", 2, "nodes"),
+                ("[nodes]\nname = x", 1, "nodes"),
                 ("[node]\nstate = state\n[script x]\nstep = sing", 4, "sing"),
                 ("[node]\nstate = state\n[script x]\nstep = wait soon", 4, "soon"),
                 ("[log]\nsegment-size = 1x", 2, "1x")):
