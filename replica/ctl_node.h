@@ -12,7 +12,7 @@
 
 enum {
     CTL_CONNECT_MS = 5000, /* a state process that is being restarted is waited for */
-    CTL_REPLY_MS = 30000,
+    CTL_REPLY_MS = 10000,
 };
 
 struct ctl_node {
