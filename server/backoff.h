@@ -5,8 +5,9 @@
 #define SERVER_BACKOFF_H
 #include <stdint.h>
 
-/* Milliseconds. */
-enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 5000, BACKOFF_FORGOTTEN_MS = 10000 };
+/* Milliseconds. A caller waits answer-time (10 s) for his number: several starts of the state process must
+ * fit into that, so that a call outlives one which ends again before it has answered. */
+enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 1000, BACKOFF_FORGOTTEN_MS = 10000 };
 
 /* Zero-initialised; one per process to keep alive. */
 struct backoff {
