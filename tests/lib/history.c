@@ -87,3 +87,52 @@ void history_commit(struct history *h, struct core *core, uint64_t wall_ms,
     err = core_written(core, reply, arg);
     assert(err == ERR_OK);
 }
+
+static void no_reply(void *arg, uint64_t ticket, const struct msg_count_rep *rep)
+{
+    (void)arg;
+    (void)ticket;
+    (void)rep;
+}
+
+static void golden_count(struct core *core, uint64_t id, const char *name, int32_t amount,
+                         const char *tag)
+{
+    struct msg_count_req req = history_req(id, name, amount);
+    struct msg_count_rep rep;
+    enum core_verdict verdict;
+
+    req.heard = core_position(core);
+    req.tag_len = (uint8_t)strlen(tag);
+    memcpy(req.tag, tag, req.tag_len);
+    verdict = core_count(core, &req, id, BLOCK_MAX, &rep);
+    assert(verdict == CORE_WAITS);
+}
+
+void history_golden(struct history *h, struct core **core)
+{
+    struct core_config config = history_config(1, 1);
+    struct core *c = core_new(&config);
+    enum err err;
+
+    assert(c != NULL);
+    golden_count(c, 0x11, "hits", 1, "");
+    golden_count(c, 0x12, "votes-7.a_b", 5, "J\xc3\xb6rg \"x\"");
+    golden_count(c, 0x13, "hits", 1, "vip");
+    history_commit(h, c, 1700000000123, no_reply, NULL);
+    golden_count(c, 0x14, "votes-7.a_b", INT32_MIN, "");
+    golden_count(c, 0x15, "hits", INT32_MAX, "");
+    history_commit(h, c, 1700000001000, no_reply, NULL);
+    core_free(c);
+    config = history_config(1, 2);
+    c = core_new(&config);
+    assert(c != NULL);
+    err = history_replay(h, c);
+    assert(err == ERR_OK);
+    golden_count(c, 0x16, "hits", -300, "a correction");
+    history_commit(h, c, 1700000002000, no_reply, NULL);
+    if (core != NULL)
+        *core = c;
+    else
+        core_free(c);
+}

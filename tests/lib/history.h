@@ -36,4 +36,9 @@ enum err history_replay(const struct history *h, struct core *core);
 void history_commit(struct history *h, struct core *core, uint64_t wall_ms,
                     core_reply_fn *reply, void *arg);
 
+/* The history that the golden files hold: stream 1 with two blocks, then stream 2 with one. It uses every
+ * field: two counters, tags, negative amounts, the largest ones. *core, if not NULL, is the core that
+ * made the last block: the caller frees it. */
+void history_golden(struct history *h, struct core **core);
+
 #endif
