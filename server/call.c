@@ -529,7 +529,10 @@ static enum err refuse(struct call *call, const char *why)
     return keep_variables(call, NULL, why);
 }
 
-/* Run steps until one has to wait for something, or the script ends. */
+/* Run steps until one has to wait for something, or the script ends. Where the
+ * environment turns out to have ended early, nothing more of the script runs; what it
+ * counted before the true end arrived (the two come together, unless TCP cuts just there)
+ * stays counted. */
 static void advance(struct call *call, int64_t unix_s, struct call_todo *todo)
 {
     if (call->forged && !call->refused &&
