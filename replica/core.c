@@ -264,7 +264,7 @@ static enum core_verdict repeat(struct core *core, const struct request *known,
     if (own_place_before(written_place(core), known->place))
         return add_waiter(core, ticket, &req->id, known->item, known->number)
                    ? CORE_WAITS
-                   : refuse(rep, STATUS_UNAVAILABLE);
+                   : refuse(rep, STATUS_UNKNOWN); /* It may yet be counted. */
     rep->number = known->number;
     rep->total = known->item->total;
     return refuse(rep, good_status());
@@ -509,7 +509,7 @@ void core_encode_state(struct core *core, struct writer *w)
 enum err core_decode_state(struct core *core, struct reader *r)
 {
     enum err err;
-    uint8_t count;
+    uint8_t count, last = 0;
 
     read_copy(r, core->config.cluster.byte, ID_BYTES);
     core->clustered = true;
@@ -519,8 +519,11 @@ enum err core_decode_state(struct core *core, struct reader *r)
         uint8_t number = read_u8(r);
         uint64_t version = read_varint(r);
 
+        if (r->bad || number <= last)
+            return ERR_MALFORMED;
         if (component_by_number(number) == NULL || version > UINT32_MAX)
             return ERR_VERSION;
+        last = number;
         err = component_by_number(number)->decode(core->state[component_index(number)], r,
                                                   (unsigned)version);
     }
@@ -570,6 +573,17 @@ void core_encode_own(struct core *core, struct writer *w)
     }
 }
 
+/* Whether a block stands there, or it is before everything. */
+static bool place_held(const struct core *core, struct own_place place)
+{
+    const struct streams *s = &core->streams;
+
+    if (place.stream == 0)
+        return place.number == 0;
+    return place.stream <= s->own_count &&
+           place.number <= s->own[place.stream - 1]->end.position.number;
+}
+
 enum err core_decode_own(struct core *core, struct reader *r)
 {
     const size_t c = component_index(counter_component.number);
@@ -584,6 +598,8 @@ enum err core_decode_own(struct core *core, struct reader *r)
     reach.stream = read_varint(r);
     reach.number = read_varint(r);
     count = read_varint(r);
+    if (err == ERR_OK && (r->bad || !place_held(core, reach)))
+        err = ERR_MALFORMED;
     for (uint64_t i = 0; i < count && err == ERR_OK; i++) {
         struct request request;
         uint64_t item;
@@ -594,7 +610,9 @@ enum err core_decode_own(struct core *core, struct reader *r)
         request.number = read_svarint(r);
         request.place.stream = read_varint(r);
         request.place.number = read_varint(r);
-        if (r->bad || item >= items || requests_find(core->requests, &request.id) != NULL)
+        /* A repeat of what is not written waits for that; it must not wait for ever. */
+        if (r->bad || item >= items || !place_held(core, request.place) ||
+            requests_find(core->requests, &request.id) != NULL)
             return ERR_MALFORMED;
         request.item = list[item];
         requests_add(core->requests, &request);

@@ -69,7 +69,8 @@ void core_get(const struct core *core, const struct msg_get_req *req,
 
 /* Whether anything is gathered. */
 bool core_gathered(const struct core *core);
-/* Make a block of what is gathered. *bytes is the core's, good until core_written(). ERR_MEMORY: stop. */
+/* Make a block of what is gathered. *bytes is the core's, good until the next core_seal() or
+ * core_written(). ERR_MEMORY: stop. */
 enum err core_seal(struct core *core, uint64_t wall_ms, const uint8_t **bytes,
                    size_t *len);
 /* All sealed blocks are durable: apply them, and call reply() for each count that waited.

@@ -238,6 +238,8 @@ static enum err counter_decode(void *state, struct reader *r, unsigned version)
 
     if (version > COUNTER_VERSION)
         return ERR_VERSION;
+    if (version == 0)
+        return ERR_MALFORMED;
     count = read_varint(r);
     for (uint64_t i = 0; i < count && !r->bad; i++) {
         uint8_t len = read_u8(r);

@@ -57,6 +57,11 @@ struct stream *streams_add(struct streams *s, const struct id *id,
         return NULL;
     }
     HASH_ADD(hh, s->table, end.position.stream, sizeof *id, stream);
+    if (stream->hh.tbl == NULL) {
+        s->own_count -= own;
+        free(stream);
+        return NULL;
+    }
     s->count++;
     return stream;
 }
@@ -92,7 +97,9 @@ void streams_encode(struct streams *s, struct writer *w)
     }
 }
 
-static enum err stream_decode(struct streams *s, struct reader *r)
+/* *last is the stream decoded before this one, or NULL. */
+static enum err stream_decode(struct streams *s, struct reader *r,
+                              const struct stream **last)
 {
     struct stream_end end = {0};
     struct stream *stream;
@@ -106,13 +113,15 @@ static enum err stream_decode(struct streams *s, struct reader *r)
     read_copy(r, key.byte, PUBLIC_KEY_BYTES);
     name_len = read_u8(r);
     name = (const char *)read_bytes(r, name_len);
-    if (r->bad || name_len > NODE_NAME_MAX ||
-        streams_find(s, &end.position.stream) != NULL)
+    if (r->bad || name_len > NODE_NAME_MAX || end.position.number == 0)
         return ERR_MALFORMED;
     stream = streams_add(s, &end.position.stream, &key, name, name_len, false);
     if (stream == NULL)
         return ERR_MEMORY;
     stream->end = end;
+    if (*last != NULL && stream_order(*last, stream) >= 0)
+        return ERR_MALFORMED;
+    *last = stream;
     return ERR_OK;
 }
 
@@ -120,9 +129,10 @@ enum err streams_decode(struct streams *s, struct reader *r)
 {
     uint64_t count = read_varint(r);
     enum err err = r->bad ? ERR_MALFORMED : ERR_OK;
+    const struct stream *last = NULL;
 
     for (uint64_t i = 0; i < count && err == ERR_OK; i++)
-        err = stream_decode(s, r);
+        err = stream_decode(s, r, &last);
     return err;
 }
 

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A table that cannot grow must not end the process behind our back: no memory is reported. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #include "common/byte.h"

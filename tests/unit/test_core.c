@@ -894,3 +894,106 @@ Test(core, a_smaller_memory_than_the_one_saved_has_forgotten_more)
     old.heard.number = 24;
     cr_expect_eq(ask(&old, 0, &(struct msg_count_rep){0}), CORE_WAITS);
 }
+
+/* The core with two counters and one request, in two readers over `bytes`, which are then changed. */
+static size_t save(uint8_t *bytes, size_t size, size_t *state)
+{
+    struct writer w = writer_of(bytes, size);
+
+    count(1, "a", 1);
+    core_encode_state(core, &w);
+    *state = w.len;
+    core_encode_own(core, &w);
+    cr_assert_not(w.full);
+    return w.len;
+}
+
+static enum err load(const uint8_t *bytes, size_t state, size_t own)
+{
+    struct core *fresh = core_new(&config);
+    struct reader r = reader_of(bytes, state);
+    enum err err = core_decode_state(fresh, &r);
+
+    if (err == ERR_OK && !reader_done(&r))
+        err = ERR_MALFORMED;
+    r = reader_of(bytes + state, own);
+    if (err == ERR_OK)
+        err = core_decode_own(fresh, &r);
+    if (err == ERR_OK && !reader_done(&r))
+        err = ERR_MALFORMED;
+    core_free(fresh);
+    return err;
+}
+
+Test(core, saved_bytes_cut_anywhere_are_malformed)
+{
+    uint8_t bytes[1024];
+    size_t state, len = save(bytes, sizeof bytes, &state);
+
+    cr_expect_eq(load(bytes, state, len - state), ERR_OK);
+    for (size_t cut = 0; cut < state; cut++)
+        cr_expect_eq(load(bytes, cut, 0), ERR_MALFORMED, "state cut at %zu", cut);
+    for (size_t cut = 0; cut < len - state; cut++)
+        cr_expect_eq(load(bytes, state, cut), ERR_MALFORMED, "own cut at %zu", cut);
+}
+
+/* The counter's part is: number 1, version 1, one name "a", total 1 as zigzag. */
+Test(core,
+     a_component_that_stands_twice_is_malformed_and_one_unknown_is_of_a_newer_version)
+{
+    static const uint8_t part[] = {1, 1, 1, 1, 'a', 2};
+    uint8_t bytes[1024];
+    size_t state;
+
+    save(bytes, sizeof bytes, &state);
+    cr_assert_arr_eq(bytes + state - sizeof part, part, sizeof part);
+    cr_assert_eq(bytes[state - sizeof part - 1], COMPONENT_COUNT);
+    bytes[state - sizeof part - 1] = 2;
+    memcpy(bytes + state, part, sizeof part);
+    bytes[state + 4] = 'b';
+    cr_expect_eq(load(bytes, state + sizeof part, 0), ERR_MALFORMED);
+    bytes[state] = 2;
+    cr_expect_eq(load(bytes, state + sizeof part, 0), ERR_VERSION);
+    bytes[state - sizeof part - 1] = 1;
+    bytes[state - sizeof part + 1] = 2;
+    cr_expect_eq(load(bytes, state, 0), ERR_VERSION, "its version");
+}
+
+/* The own part is: streams {1, id}, reach {0, 0}, requests {1, {id, item 0, value, number, place {1, 1}}}. */
+Test(core, a_saved_request_in_a_block_that_is_not_held_is_malformed)
+{
+    uint8_t bytes[1024];
+    size_t state, len = save(bytes, sizeof bytes, &state), reach = state + 1 + ID_BYTES,
+                  item = reach + 3 + ID_BYTES;
+
+    cr_assert_eq(len, item + 5);
+    for (size_t at = len - 2; at < len; at++) {
+        bytes[at]++;
+        cr_expect_eq(load(bytes, state, len - state), ERR_MALFORMED);
+        bytes[at]--;
+    }
+    bytes[item]++;
+    cr_expect_eq(load(bytes, state, len - state), ERR_MALFORMED, "no such item");
+    bytes[item]--;
+    bytes[reach] = 1;
+    cr_expect_eq(load(bytes, state, len - state), ERR_OK);
+    bytes[reach + 1] = 1;
+    cr_expect_eq(load(bytes, state, len - state), ERR_OK);
+    bytes[reach + 1] = 2;
+    cr_expect_eq(load(bytes, state, len - state), ERR_MALFORMED, "beyond the end");
+    bytes[reach] = 0;
+    cr_expect_eq(load(bytes, state, len - state), ERR_MALFORMED, "of no stream");
+}
+
+Test(core, a_saved_request_that_stands_twice_is_malformed)
+{
+    uint8_t bytes[1024];
+    size_t state, len = save(bytes, sizeof bytes, &state), one = ID_BYTES + 5;
+
+    cr_assert_eq(bytes[len - one - 1], 1);
+    bytes[len - one - 1] = 2;
+    memcpy(bytes + len, bytes + len - one, one);
+    cr_expect_eq(load(bytes, state, len + one - state), ERR_MALFORMED);
+    bytes[len]++;
+    cr_expect_eq(load(bytes, state, len + one - state), ERR_OK, "another id");
+}

@@ -1,0 +1,299 @@
+/* tests/unit/test_counter.c: the counter component: ops only add, the origin keeps limits, and equal totals
+ * have equal bytes. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "replica/component.h"
+
+static const struct component *const counter = &counter_component;
+static const int64_t total_max = INT64_C(1) << 62;
+static uint8_t bytes[1024 * 1024];
+static void *state, *other;
+
+static void set_up(void)
+{
+    state = counter->create(100);
+    other = counter->create(100);
+    cr_assert(state != NULL && other != NULL);
+}
+
+static void tear_down(void)
+{
+    counter->destroy(state);
+    counter->destroy(other);
+}
+
+TestSuite(counter, .init = set_up, .fini = tear_down);
+
+static struct op add(const char *name, int64_t value)
+{
+    return (struct op){.component = counter->number,
+                       .kind = OP_ADD,
+                       .key_len = (uint8_t)strlen(name),
+                       .key = name,
+                       .value = value,
+                       .text = ""};
+}
+
+static int64_t apply(void *to, const char *name, int64_t value)
+{
+    struct op op = add(name, value);
+    struct item *item = counter->apply(to, &op, false);
+
+    cr_assert_not_null(item);
+    return item->total;
+}
+
+static enum status admit(const char *name, int64_t value, struct item **item)
+{
+    struct op op = add(name, value);
+
+    return counter->admit(state, &op, item);
+}
+
+static size_t encode(void *from)
+{
+    struct writer w = writer_of(bytes, sizeof bytes);
+
+    counter->encode(from, &w);
+    cr_assert_not(w.full);
+    cr_assert_leq(w.len, counter->encoded_max(from));
+    return w.len;
+}
+
+static enum err decode(size_t len, unsigned version)
+{
+    struct reader r = reader_of(bytes, len);
+    enum err err;
+
+    counter->destroy(other);
+    other = counter->create(100);
+    err = counter->decode(other, &r, version);
+    return err == ERR_OK && !reader_done(&r) ? ERR_MALFORMED : err;
+}
+
+static int64_t total(const void *of, const char *name)
+{
+    const struct item *item = counter->find(of, name, strlen(name));
+
+    return item != NULL ? item->total : -1;
+}
+
+Test(counter, its_number_and_name_are_those_that_stand_in_logs)
+{
+    cr_expect_eq(counter->number, 1);
+    cr_expect_str_eq(counter->name, "counter");
+    cr_expect_eq(component_by_number(1), counter);
+    cr_expect_null(component_by_number(0));
+    cr_expect_null(component_by_number(2));
+}
+
+Test(counter, applying_adds_and_makes_what_is_not_there)
+{
+    cr_expect_null(counter->find(state, "a", 1));
+    cr_expect_eq(apply(state, "a", 5), 5);
+    cr_expect_eq(apply(state, "a", -7), -2);
+    cr_expect_eq(apply(state, "ab", 1), 1);
+    cr_expect_eq(total(state, "a"), -2);
+    cr_expect_eq(total(state, "ab"), 1);
+    cr_expect_null(counter->find(state, "abc", 3));
+}
+
+/* What comes from elsewhere was admitted there, and cannot be refused here. */
+Test(counter, applying_knows_no_limits_and_wraps_rather_than_fails)
+{
+    char name[16];
+
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        cr_expect_eq(apply(state, name, 1), 1);
+    }
+    for (int i = 0; i < 5; i++)
+        apply(state, "big", total_max / 2);
+    cr_expect_eq(apply(state, "big", total_max), (int64_t)(UINT64_C(7) << 61));
+    cr_expect_eq(apply(state, "big", total_max), (int64_t)(UINT64_C(9) << 61));
+}
+
+Test(counter, admitting_reserves_and_changes_no_total_until_it_is_applied)
+{
+    struct op op = add("a", 3);
+    struct item *item;
+
+    cr_expect_eq(counter->admit(state, &op, &item), STATUS_FINAL);
+    cr_expect_eq(item->total, 0);
+    cr_expect_eq(item->reserved, 3);
+    cr_expect_null(counter->find(state, "a", 1), "nothing is applied yet");
+    cr_expect_eq(counter->admit(state, &op, &item), STATUS_FINAL);
+    cr_expect_eq(item->reserved, 6);
+    cr_expect_eq(counter->apply(state, &op, true), item);
+    cr_expect_eq(item->total, 3);
+    cr_expect_eq(item->reserved, 3);
+    cr_expect_eq(apply(state, "a", 10), 13);
+    cr_expect_eq(item->reserved, 3, "another node's op releases nothing of ours");
+}
+
+Test(counter, the_origin_keeps_totals_within_2_to_the_62_reservations_included)
+{
+    struct item *item;
+
+    apply(state, "a", total_max - 5);
+    cr_expect_eq(admit("a", 3, &item), STATUS_FINAL);
+    cr_expect_eq(admit("a", 3, &item), STATUS_DENIED);
+    cr_expect_eq(item->reserved, 3);
+    cr_expect_eq(admit("a", 2, &item), STATUS_FINAL);
+    cr_expect_eq(admit("a", 1, &item), STATUS_DENIED);
+    apply(state, "b", -total_max + 1);
+    cr_expect_eq(admit("b", -2, &item), STATUS_DENIED);
+    cr_expect_eq(admit("b", -1, &item), STATUS_FINAL);
+}
+
+Test(counter, the_origin_brings_no_more_names_into_being_than_it_may)
+{
+    struct item *item;
+    char name[16];
+
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        cr_assert_eq(admit(name, 1, &item), STATUS_FINAL);
+    }
+    cr_expect_eq(admit("more", 1, &item), STATUS_DENIED);
+    cr_expect_eq(admit("n99", 1, &item), STATUS_FINAL);
+}
+
+Test(counter, what_cannot_be_applied_is_refused_before_it_is_logged)
+{
+    struct op op = add("a b", 1);
+    struct item *item;
+
+    cr_expect_eq(counter->check(&op), ERR_MALFORMED);
+    cr_expect_eq(counter->admit(state, &op, &item), STATUS_ERROR);
+    op = add("a", INT64_C(1) << 31);
+    cr_expect_eq(counter->check(&op), ERR_OK);
+    op = add("a", (INT64_C(1) << 31) + 1);
+    cr_expect_eq(counter->check(&op), ERR_MALFORMED);
+    cr_expect_eq(counter->admit(state, &op, &item), STATUS_ERROR);
+    op = add("a", 1);
+    op.kind = OP_ADD + 1;
+    cr_expect_eq(counter->check(&op), ERR_VERSION);
+    cr_expect_eq(counter->admit(state, &op, &item), STATUS_ERROR);
+}
+
+Test(counter, items_are_sorted_by_the_bytes_of_their_keys_also_as_more_are_added)
+{
+    static const char *const names[] = {"m", "a", "z", "mm", "Z", "0", "m.", "m-", "aa"};
+    size_t count;
+    struct item **items;
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        apply(state, names[i], 1);
+        items = counter->sorted(state, &count);
+        cr_assert_eq(count, i + 1);
+        for (size_t j = 1; j < count; j++) {
+            char before[8] = "", after[8] = "";
+
+            memcpy(before, items[j - 1]->key, items[j - 1]->key_len);
+            memcpy(after, items[j]->key, items[j]->key_len);
+            cr_expect_lt(strcmp(before, after), 0, "%s, %s", before, after);
+        }
+    }
+}
+
+Test(counter, many_at_once_are_merged_into_those_that_are_sorted)
+{
+    size_t count;
+    struct item **items;
+    char name[16];
+
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 100; i++) {
+            snprintf(name, sizeof name, "n%03d", (i * 37 % 100) * 4 + round);
+            apply(state, name, 1);
+        }
+        items = counter->sorted(state, &count);
+        cr_assert_eq(count, (size_t)(round + 1) * 100);
+        for (size_t j = 1; j < count; j++)
+            cr_assert_lt(memcmp(items[j - 1]->key, items[j]->key, 4), 0);
+    }
+    cr_expect_eq(memcmp(items[399]->key, "n399", 4), 0);
+}
+
+Test(counter, an_empty_state_has_an_encoding)
+{
+    size_t count, len = encode(state);
+
+    cr_expect_eq(len, 1);
+    cr_expect_not_null(counter->sorted(state, &count));
+    cr_expect_eq(count, 0);
+    cr_expect_eq(decode(len, 1), ERR_OK);
+}
+
+Test(counter, what_was_encoded_is_decoded_and_reservations_are_not_part_of_it)
+{
+    struct item *item;
+    size_t len;
+
+    apply(state, "b", INT64_MIN);
+    apply(state, "a", 300);
+    apply(state, "zero", 0);
+    admit("waits", 1, &item);
+    admit("a", 1, &item);
+    len = encode(state);
+    cr_assert_eq(decode(len, 1), ERR_OK);
+    cr_expect_eq(total(other, "a"), 300);
+    cr_expect_eq(total(other, "b"), INT64_MIN);
+    cr_expect_eq(total(other, "zero"), 0);
+    cr_expect_null(counter->find(other, "waits", 5));
+}
+
+Test(counter, equal_totals_have_equal_bytes_whatever_came_in_which_order)
+{
+    static uint8_t first[256];
+    size_t first_len, len;
+
+    apply(state, "a", 1);
+    apply(state, "b", 2);
+    apply(state, "a", 4);
+    first_len = encode(state);
+    memcpy(first, bytes, first_len);
+    apply(other, "b", 3);
+    apply(other, "a", 5);
+    apply(other, "b", -1);
+    len = encode(other);
+    cr_expect_eq(len, first_len);
+    cr_expect_arr_eq(bytes, first, len);
+}
+
+Test(counter, an_encoding_that_is_not_the_one_is_malformed)
+{
+    static const uint8_t good[] = {2, 1, 'a', 2, 1, 'b', 4},
+                         swapped[] = {2, 1, 'b', 4, 1, 'a', 2},
+                         twice[] = {2, 1, 'a', 2, 1, 'a', 2}, bad_name[] = {1, 1, ' ', 2},
+                         no_name[] = {1, 0, 2}, long_number[] = {1, 1, 'a', 0x82, 0},
+                         fewer[] = {3, 1, 'a', 2, 1, 'b', 4};
+    static const struct {
+        const uint8_t *bytes;
+        size_t len;
+    } bad[] = {{swapped, sizeof swapped},         {twice, sizeof twice},
+               {bad_name, sizeof bad_name},       {no_name, sizeof no_name},
+               {long_number, sizeof long_number}, {fewer, sizeof fewer}};
+
+    memcpy(bytes, good, sizeof good);
+    cr_expect_eq(decode(sizeof good, 1), ERR_OK);
+    for (size_t cut = 0; cut < sizeof good; cut++)
+        cr_expect_eq(decode(cut, 1), ERR_MALFORMED, "%zu", cut);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        memcpy(bytes, bad[i].bytes, bad[i].len);
+        cr_expect_eq(decode(bad[i].len, 1), ERR_MALFORMED, "%zu", i);
+    }
+}
+
+Test(counter, a_newer_version_is_told_as_such_and_version_0_is_none)
+{
+    size_t len = encode(state);
+
+    cr_expect_eq(decode(len, counter->version), ERR_OK);
+    cr_expect_eq(decode(len, counter->version + 1), ERR_VERSION);
+    cr_expect_eq(decode(len, 0), ERR_MALFORMED);
+}
