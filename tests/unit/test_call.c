@@ -416,6 +416,14 @@ Test(get, its_number_is_the_total)
     end();
 }
 
+Test(get, a_counter_that_makes_no_sense_is_an_error)
+{
+    begin("");
+    greet("get", "agi_arg_1: a b\n");
+    assert_sends("SET VARIABLE TALLY_STATUS \"ERROR\"\n");
+    end();
+}
+
 Test(get, without_an_answer_it_is_unavailable)
 {
     begin("");
@@ -587,6 +595,12 @@ Test(data, text_that_is_no_number_is_not_said)
     begin("[script s]\nstep = say-number ${arg1} gender=f\n");
     greet("s", "agi_arg_1: 7\n");
     assert_sends("SAY NUMBER 7 \"\" f\n");
+    end();
+    begin("[script s]\nstep = say-digits ${arg1}\n");
+    greet("s", "agi_arg_1: 04#*\n");
+    assert_sends("SAY DIGITS 04#* \"\"\n");
+    receive("200 result=0\n");
+    assert_closes(CALL_END_DONE);
     end();
 }
 

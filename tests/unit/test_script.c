@@ -123,6 +123,10 @@ Test(script, each_mistake_in_a_step_is_told_with_its_place_and_what_was_expected
         {"count by=-1", "by= is \"-1\": expected a number from 1"},
         {"count by=", "by= is \"\": expected a number from 1"},
         {"count by=1 by=2", "by= is given twice"},
+        {"count tag=12345678901234567890123456789012345678901234567890123456789012345",
+         "tag= may have at most 64 bytes, and no control bytes"},
+        {"count a2345678901234567890123456789012345678901234567890123456789012345",
+         "a counter's name may have at most 64 bytes"},
         {"get by=1", "a counter's name holds letters"},
         {"set-variable A", "too few words: expected set-variable NAME VALUE"},
         {"set-variable ${arg1} x", "the variable's name must be written out"},
@@ -183,9 +187,41 @@ Test(script, mistakes_between_lines_are_found_too)
                           "t.conf:5: there is no variable ${d}");
     assert_script_refused("[script s]\nstep = answer\non-error = say-number\n",
                           "t.conf:5: there is no number to say");
+    assert_script_refused(
+        "[script s]\nstep = wait-for-digit 1s into=digit\n"
+        "step = verbose ${digits}\n",
+        "t.conf:5: there is no variable ${digits}; did you mean ${digit}?");
     for (int i = 0; i <= SCRIPT_STEPS_MAX; i++)
         strcat(many, "step = answer\n");
     assert_script_refused(many, "t.conf:104: a script may have at most 100 step lines");
+    strcpy(many, "[script s]\n");
+    for (int i = 1; i <= SCRIPT_SLOTS_MAX + 1; i++)
+        sprintf(many + strlen(many), "step = verbose ${arg%d}\n", i);
+    assert_script_refused(many,
+                          "t.conf:68: a script may use at most 64 different variables");
+}
+
+/* conf_parse() refuses these before; a configuration made otherwise must not slip through. */
+Test(script, two_of_one_name_and_lines_too_long_are_refused)
+{
+    static char long_step[CONF_LINE_MAX + 2], name[] = "step", answer[] = "answer";
+    struct conf_line line[2] = {{name, answer, 3}, {name, long_step, 7}};
+    struct conf_script scripts[2] = {{"s", 2, &line[0], 1}, {"s", 6, &line[0], 1}};
+    struct conf conf = {
+        .path = "f", .default_script = "hits", .scripts = scripts, .script_count = 2};
+    struct script_table *table = NULL;
+    struct conf_error error;
+
+    cr_assert_eq(script_compile(&conf, &table, &error), ERR_EXISTS);
+    cr_assert_str_eq(error.text, "f:6: there are two scripts s");
+    strcpy(scripts[1].name, "t");
+    scripts[1].lines = &line[1];
+    memset(long_step, 'x', CONF_LINE_MAX + 1);
+    cr_assert_eq(script_compile(&conf, &table, &error), ERR_TOO_LONG);
+    cr_assert_str_eq(error.text, "f:7: a step may have at most 198 bytes");
+    strcpy(long_step, "answer\nhangup");
+    cr_assert_eq(script_compile(&conf, &table, &error), ERR_MALFORMED);
+    cr_assert_str_eq(error.text, "f:7: a step is one line");
 }
 
 Test(script, a_default_script_that_does_not_exist_is_refused)
