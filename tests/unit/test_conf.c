@@ -1,6 +1,7 @@
 /* tests/unit/test_conf.c: what tally.conf may say, and what is said back where it is wrong. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,6 +156,29 @@ Test(conf, every_setting_can_be_said)
     conf_free(conf);
 }
 
+/* In a namespace of its own, where the test may make one; else with the name that there is. */
+static bool host_named(const char *name)
+{
+    return (unshare(CLONE_NEWUTS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWUTS) == 0) &&
+           sethostname(name, strlen(name)) == 0;
+}
+
+Test(conf, the_hosts_name_is_cut_at_its_first_dot_and_refused_where_it_cannot_be_a_nodes)
+{
+    struct conf *conf;
+
+    if (!host_named("tally-1.example.org"))
+        return;
+    conf = parsed(STATE);
+    cr_expect_str_eq(conf->node_name, "tally-1");
+    conf_free(conf);
+    cr_assert(host_named("a-name-of-more-than-thirty-two-bytes"));
+    refused(
+        STATE, ERR_RANGE,
+        "tally.conf: the host's name, 'a-name-of-more-than-thirty-two-bytes', cannot be "
+        "the node's: write name = NAME into [node], 1 to 32 letters, digits and ._-");
+}
+
 Test(conf, the_listing_has_what_is_in_force_and_the_line_that_says_so)
 {
     struct conf *conf = parsed("[node]\nname = one\nstate = s\n"
@@ -193,11 +217,12 @@ Test(conf, the_listing_has_what_is_in_force_and_the_line_that_says_so)
 
 Test(conf, blanks_comments_and_other_systems_line_ends_change_nothing)
 {
-    struct conf *conf = parsed("\xef\xbb\xbf# a comment\r\n"
+    struct conf *conf = parsed("\xef\xbb\xbf[node]\r\n"
+                               "\tname=one\r\n"
+                               "# a comment\r\n"
                                "\t; another\r\n"
                                "\r\n"
                                "  [node]  ; the node\r\n"
-                               "\tname=one\r\n"
                                "  state =   /a b/c ; where it is kept\r\n"
                                "   [fastagi]\n"
                                "  workers\t=\t4");
@@ -538,7 +563,7 @@ Test(conf, a_path_that_would_hide_the_reason_is_shown_by_its_end)
     path[0] = '/';
     strcpy(path + sizeof path - 12, "/tally.conf");
     conf_error_set(&error, path, 7, "because");
-    cr_expect_str_eq(error.text + strlen(error.text) - 21, "/tally.conf:7: because" + 1);
+    cr_expect_str_eq(error.text + strlen(error.text) - 21, "tally.conf:7: because");
     cr_expect_eq(strncmp(error.text, "...d", 4), 0);
 }
 
