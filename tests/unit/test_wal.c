@@ -4,9 +4,12 @@
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "replica/wal.h"
+#include "tests/lib/golden.h"
+#include "tests/lib/history.h"
 #include "tests/lib/memory_disk.h"
 
 #define FIRST  "0000000000000001.log"
@@ -783,4 +786,50 @@ Test(wal, what_the_archive_does_not_take_stays)
     memory_disk_refuse_archive(disk, false);
     cr_expect_eq(wal_release(wal, UINT64_MAX), ERR_OK);
     cr_expect_not(memory_disk_has(disk, FIRST));
+}
+
+/* ---- golden file ---- */
+
+/* Three blocks in two batches: the second batch says up to where the first had made the log durable. */
+Test(wal, a_segment_of_format_1_is_read)
+{
+    static const size_t batch[] = {0, 1, 1};
+    size_t len, block_len[3];
+    uint8_t *golden = golden_read(TESTS_DIR, "segment-1", &len), *block[3];
+    struct wal_end end;
+
+    block[0] = golden_read(TESTS_DIR, "block-1-first", &block_len[0]);
+    block[1] = golden_read(TESTS_DIR, "block-1-next", &block_len[1]);
+    block[2] = golden_read(TESTS_DIR, "block-1-second-stream", &block_len[2]);
+    memory_disk_put(disk, FIRST, golden, len);
+    cr_assert_eq(scan(&end), ERR_OK);
+    cr_assert_eq(seen.count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        cr_expect_eq(seen.len[i], block_len[i]);
+        cr_expect_arr_eq(golden + seen.lsn[i] + WAL_FRAME_HEADER, block[i], block_len[i]);
+        free(block[i]);
+    }
+    cr_expect_eq(end.durable, seen.lsn[batch[2]]);
+    cr_expect_eq(end.mark.lsn, seen.lsn[2] + WAL_FRAME_HEADER + block_len[2]);
+    cr_expect_not(end.torn);
+    free(golden);
+}
+
+Test(wal, the_same_blocks_make_the_same_segment_as_ever)
+{
+    struct history h = {0};
+    const uint8_t *bytes;
+    size_t size;
+
+    cr_assert_eq(WAL_FORMAT, 1, "a new format needs a new golden file, beside this one");
+    history_golden(&h, NULL);
+    add_segment();
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(wal_append(wal, h.blocks[i].bytes, h.blocks[i].len), ERR_OK);
+        if (i != 1)
+            sync_log();
+    }
+    bytes = memory_disk_bytes(disk, FIRST, &size);
+    cr_expect_eq(golden_differs(TESTS_DIR, "segment-1", bytes, size), -1);
+    history_free(&h);
 }
