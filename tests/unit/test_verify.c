@@ -102,6 +102,25 @@ Test(verify, a_log_as_it_was_written_is_good)
     cr_expect_str_eq(report.reason, "");
 }
 
+Test(verify, blocks_of_many_counts_on_many_counters_are_good)
+{
+    struct node_time now = {1, 1};
+
+    for (int i = 0; i < 30; i++) {
+        struct msg_count_req req = {
+            .amount = 1 - i, .name_len = 1, .name = {(char)('a' + i % 3)}};
+
+        randombytes_buf(&req.id, sizeof req.id);
+        cr_assert_eq(node_count(folder.node, &req, 1, now), ERR_OK);
+        if (i % 10 == 9)
+            cr_assert_eq(node_commit(folder.node, now), ERR_OK);
+    }
+    node_folder_stop(&folder);
+    cr_expect_eq(verify(), ERR_OK, "%s", report.reason);
+    cr_expect_eq(report.blocks, 3);
+    cr_expect_eq(report.counts, 30);
+}
+
 Test(verify, an_empty_log_is_good)
 {
     node_folder_stop(&folder);
@@ -330,6 +349,82 @@ Test(verify, a_number_that_was_never_reached_is_found)
 {
     forged(spoil_number, ERR_CORRUPT,
            "block 3 says that hits stood at 3 before it, and it stood at 2");
+}
+
+/* Checkpoints that are whole and signed, and say something else than the log. */
+
+struct partial {
+    struct core *core;
+    uint64_t blocks; /* to apply */
+};
+
+static enum err apply_some(void *arg, const struct wal_frame *frame)
+{
+    struct partial *partial = arg;
+
+    if (partial->blocks == 0)
+        return ERR_AGAIN;
+    partial->blocks--;
+    return core_replay(partial->core, frame->bytes, frame->len);
+}
+
+/* Put a checkpoint in the place of number `number`: of the same mark, without the last block. */
+static void forge_checkpoint(uint64_t number, uint64_t blocks)
+{
+    const struct core_config *config = &folder.config.core;
+    struct partial partial = {.core = core_new(config), .blocks = blocks};
+    struct checkpoint real;
+    struct disk_make make;
+    struct wal_end log_end;
+    char path[256];
+    FILE *file;
+
+    cr_assert_eq(checkpoint_load(disk, number, &crypto_real, NULL, &real), ERR_OK);
+    wal_scan(disk, NULL, apply_some, &partial, &log_end);
+    cr_assert_eq(partial.blocks, 0);
+    cr_assert_eq(checkpoint_encode(partial.core, &real.mark, number, &crypto_real,
+                                   &config->key, &make),
+                 ERR_OK);
+    snprintf(path, sizeof path, "%s/%s", folder.path, make.name);
+    file = fopen(path, "w");
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(make.bytes, 1, make.len, file), make.len);
+    fclose(file);
+    free((void *)make.bytes);
+    core_free(partial.core);
+}
+
+static void forged_checkpoint(uint64_t number, uint64_t blocks)
+{
+    char name[DISK_NAME_MAX + 1];
+
+    checkpoint_name(number, name);
+    forge_checkpoint(number, blocks);
+    cr_expect_eq(verify(), ERR_OK, "%s", report.reason);
+    forge_checkpoint(number, blocks - 1);
+    cr_expect_eq(verify(), ERR_CORRUPT);
+    cr_expect_str_eq(report.reason,
+                     "the checkpoint does not follow from the log before it");
+    cr_expect_str_eq(report.file, name);
+}
+
+Test(verify, a_first_checkpoint_that_the_log_does_not_lead_to_is_found)
+{
+    count_some(5);
+    node_folder_checkpoint(&folder);
+    node_folder_stop(&folder);
+    forged_checkpoint(1, 5);
+}
+
+Test(verify, a_second_checkpoint_that_the_log_does_not_lead_to_is_found)
+{
+    count_some(5);
+    node_folder_checkpoint(&folder);
+    count_some(5);
+    node_folder_checkpoint(&folder);
+    count_some(2);
+    node_folder_stop(&folder);
+    forged_checkpoint(2, 10);
 }
 
 Test(verify, what_a_crash_tore_at_the_end_is_no_damage)
