@@ -209,7 +209,7 @@ int main(int argc, char **argv)
         }
     }
     if (words.conf_path != NULL && words.state_dir != NULL)
-        return bad_usage("-c and -d", " are two ways to say the same: give one");
+        return (int)bad_usage("-c and -d", " are two ways to say the same: give one");
     if (sodium_init() < 0) {
         fputs("tallyctl: cannot set up libsodium\n", stderr);
         return CTL_NOT_FINE;

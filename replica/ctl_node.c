@@ -61,12 +61,13 @@ void ctl_node_close(struct ctl_node *node)
 
 /* ---- from the state process ---- */
 
+/* A process that is just ending may still take the connection, and then not answer: so everything but
+ * a lack of permission is tried again. */
 static int dial(nng_socket socket)
 {
     int waited = 0, failed = nng_dial(socket, IPC_CONTROL_URL, NULL, 0);
 
-    while ((failed == NNG_ECONNREFUSED || failed == NNG_ENOENT) &&
-           waited < CTL_CONNECT_MS) {
+    while (failed != 0 && failed != NNG_EPERM && waited < CTL_CONNECT_MS) {
         waited += CONNECT_TRY_MS;
         poll(NULL, 0, CONNECT_TRY_MS);
         failed = nng_dial(socket, IPC_CONTROL_URL, NULL, 0);
@@ -82,6 +83,11 @@ static int connect_node(struct ctl_node *node)
         return failed;
     node->connected = true;
     failed = nng_socket_set_size(node->socket, NNG_OPT_RECVMAXSZ, CONTROL_REPLY_MAX);
+    /* Where the process ends in the middle of a request, nng asks its successor. */
+    if (failed == 0)
+        failed = nng_socket_set_ms(node->socket, NNG_OPT_RECONNMINT, CONNECT_TRY_MS);
+    if (failed == 0)
+        failed = nng_socket_set_ms(node->socket, NNG_OPT_RECONNMAXT, CONNECT_TRY_MS);
     if (failed == 0)
         failed = nng_socket_set_ms(node->socket, NNG_OPT_SENDTIMEO, CTL_REPLY_MS);
     if (failed == 0)
