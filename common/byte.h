@@ -11,8 +11,7 @@
 struct reader {
     const uint8_t *at;
     size_t left;
-    bool
-        bad; /* something was read that is not there, or not canonical; all reads give 0 since */
+    bool bad; /* something was not there, or not canonical; all reads give 0 since */
 };
 
 struct reader reader_of(const void *bytes, size_t len);

@@ -58,48 +58,39 @@ struct conf_script {
     size_t count; /* may be 0 */
 };
 
+/* Each field is named with its setting; bounds and defaults are in conf.c's table. */
 struct conf {
     char path[4096]; /* of the file, absolute */
 
     /* [node] */
-    char node_name
-        [33]; /* name: 1 to 32 letters, digits and ._-; default: the host's name, cut at the first '.' */
-    char state_dir[4096]; /* state: absolute or relative to the file's folder; required */
-    char user[33]; /* user: whom to become when started as root; "" for nobody else */
+    char node_name[33];   /* name: 1 to 32 letters, digits and ._- */
+    char state_dir[4096]; /* state: absolute, whatever the file has */
+    char user[33];        /* user: whom to become when started as root; "": nobody else */
 
     /* [fastagi] */
-    struct conf_listen
-        listen[CONF_LISTEN_MAX]; /* listen: default 127.0.0.1:4573 and [::1]:4573 */
+    struct conf_listen listen[CONF_LISTEN_MAX];
     size_t listen_count;
-    struct conf_network
-        allow[CONF_ALLOW_MAX]; /* allow: default 127.0.0.0/8 and ::1/128 */
+    struct conf_network allow[CONF_ALLOW_MAX];
     size_t allow_count;
-    unsigned workers; /* workers: processes; default ("auto") one per CPU on line */
-    unsigned calls;   /* calls: per worker at once; default 10000 */
-    unsigned backlog; /* backlog: of the listening sockets; default 4096 */
-    unsigned
-        greeting_ms; /* greeting-time: until the environment is complete; default 5s */
-    unsigned command_ms; /* command-time: until a command's answer; default 10m */
-    unsigned call_ms;    /* call-time: of a whole call; default 4h */
-    unsigned
-        answer_ms; /* answer-time: until a count's answer, then UNKNOWN; default 10s */
-    unsigned
-        drain_ms; /* drain-time: for calls to end at SIGTERM and in an old worker; default 30s */
-    size_t
-        greeting_bytes; /* greeting-size: of an environment; default 64k (FASTAGI facts: it may exceed 16 KB) */
-    char default_script[CONF_SCRIPT_NAME_MAX +
-                        1]; /* default-script: for a URL without a path; default hits */
+    unsigned workers;     /* workers: processes */
+    unsigned calls;       /* calls: per worker, at once */
+    unsigned backlog;     /* backlog: of each listening socket */
+    unsigned greeting_ms; /* greeting-time: until the environment is complete */
+    unsigned command_ms;  /* command-time: until a command's answer */
+    unsigned call_ms;     /* call-time: of a whole call */
+    unsigned answer_ms;   /* answer-time: until a count's answer, then it is UNKNOWN */
+    unsigned drain_ms; /* drain-time: for calls to end at SIGTERM, or in an old worker */
+    size_t greeting_bytes; /* greeting-size: of an environment; real ones exceed 16 KiB */
+    /* default-script: for a URL without a path */
+    char default_script[CONF_SCRIPT_NAME_MAX + 1];
 
     /* [log]: the write-ahead log and its checkpoints */
-    size_t segment_bytes; /* segment-size: default 16m, 1m to 1g */
-    size_t
-        checkpoint_bytes; /* checkpoint-size: of log between checkpoints; default 64m */
-    unsigned
-        checkpoint_ms; /* checkpoint-time: between checkpoints when anything changed; default 1h */
-    unsigned
-        counters; /* counters: names that this node may bring into being; default 1000000 */
-    char archive_dir[4096]; /* archive: where old segments go; "" to delete them */
-    enum log_level level;   /* level: error, warn, info (default) or debug */
+    size_t segment_bytes;    /* segment-size */
+    size_t checkpoint_bytes; /* checkpoint-size: of log between two checkpoints */
+    unsigned checkpoint_ms;  /* checkpoint-time: between two, where anything changed */
+    unsigned counters;       /* counters: names that this node may bring into being */
+    char archive_dir[4096];  /* archive: for old segments, absolute; "": delete them */
+    enum log_level level;    /* level: of this process's messages, not of the counts */
 
     struct conf_script *scripts;
     size_t script_count;
