@@ -52,7 +52,8 @@ struct callers {
     const struct caller_watch *watch;
     int epoll_fd;
     uv_poll_t poll;
-    unsigned source; /* how many further loopback addresses are in use */
+    unsigned source; /* how many further loopback addresses were needed */
+    size_t unserved; /* open calls that no command came for */
     struct caller **all;
     size_t count, open;
     struct caller *free_list;
@@ -122,6 +123,7 @@ static void caller_end(struct caller *c, enum caller_end end, const char *reason
     c->next_free = owner->free_list;
     owner->free_list = c;
     owner->open--;
+    owner->unserved -= !c->command_seen;
     owner->watch->ended(owner->watch->context, &outcome);
     fake_free(fake);
 }
@@ -170,6 +172,7 @@ static void tell_command(struct caller *c, const struct fake_todo *todo)
     struct fake_result result;
 
     c->command_due = 0;
+    c->owner->unserved -= first;
     c->command_seen = true;
     if (watch->command == NULL)
         return;
@@ -195,14 +198,15 @@ static void tell_sent(struct caller *c, const struct fake_todo *todo)
     c->silence_due = uv_now(c->owner->loop) + c->owner->plan->timeout_ms;
 }
 
-static enum caller_end closed_how(const struct fake *f)
+static enum caller_end closed_how(const struct fake *f, bool reset)
 {
     struct fake_result result;
 
     fake_result(f, &result);
     if (result.commands == 0 && !result.over)
         return CALLER_EMPTY;
-    return result.running ? CALLER_CUT : CALLER_CLOSED;
+    /* A server that closes before it has read the line HANGUP resets: that is normal. */
+    return result.running || (reset && !result.over) ? CALLER_CUT : CALLER_CLOSED;
 }
 
 /* Do what the fake wants done, until it waits. */
@@ -226,22 +230,13 @@ static void caller_pump(struct caller *c)
             caller_arm(c, c->command_due);
             break;
         case FAKE_CLOSE:
-            caller_end(c, closed_how(c->fake), NULL);
+            caller_end(c, closed_how(c->fake, false), NULL);
             return;
         case FAKE_BREACH:
             caller_end(c, CALLER_BREACH, todo.reason);
             return;
         }
     }
-}
-
-static void on_reset(struct caller *c)
-{
-    struct fake_result result;
-
-    fake_result(c->fake, &result);
-    /* A server that closes before it has read the line HANGUP resets: that is normal. */
-    caller_end(c, result.over ? CALLER_CLOSED : CALLER_CUT, "connection reset");
 }
 
 static void on_readable(struct caller *c)
@@ -251,7 +246,7 @@ static void on_readable(struct caller *c)
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got < 0) {
-        on_reset(c);
+        caller_end(c, closed_how(c->fake, true), "connection reset");
         return;
     }
     if (got == 0)
@@ -331,7 +326,7 @@ static bool bind_source(int fd, unsigned source, const struct caller_address *to
 
     if (source == 0 || to->addr.ss_family != AF_INET ||
         ntohl(target->sin_addr.s_addr) >> 24 != 127)
-        return source == 0;
+        return true;
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + source);
     return setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) == 0 &&
            bind(fd, (struct sockaddr *)&from, sizeof from) == 0;
@@ -370,6 +365,10 @@ static void connect_begin(struct caller *c)
     /* On loopback the connection stands already, and saves a turn of the loop. */
     if (greet(c)) {
         connected(c, EPOLL_CTL_ADD);
+        return;
+    }
+    if (errno != EAGAIN) { /* Taken off the socket now: it would not be told again. */
+        connect_failed(c, errno);
         return;
     }
     watch_fd(c, EPOLL_CTL_ADD, EPOLLOUT);
@@ -575,6 +574,7 @@ enum err callers_start(struct callers *owner, const struct caller_choice *choice
     c->begun_ns = uv_hrtime();
     c->first_try_ms = uv_now(owner->loop);
     owner->open++;
+    owner->unserved++;
     connect_begin(c);
     return ERR_OK;
 }
@@ -582,6 +582,11 @@ enum err callers_start(struct callers *owner, const struct caller_choice *choice
 size_t callers_open(const struct callers *owner)
 {
     return owner->open;
+}
+
+size_t callers_unserved(const struct callers *owner)
+{
+    return owner->unserved;
 }
 
 static void on_handle_closed(uv_handle_t *handle)

@@ -94,6 +94,8 @@ enum err callers_new(uv_loop_t *loop, struct caller_plan *plan,
 enum err callers_start(struct callers *callers, const struct caller_choice *choice);
 
 size_t callers_open(const struct callers *callers);
+/* Of these, the calls that no command of the server has come for yet. */
+size_t callers_unserved(const struct callers *callers);
 
 /* Drop all calls, without a word, and free everything; the loop has to run once more to its end. */
 void callers_free(struct callers *callers);

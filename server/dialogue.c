@@ -205,13 +205,23 @@ static void end_dialogue(struct dialogue *d)
     uv_close((uv_handle_t *)&d->interrupt, on_closed);
 }
 
+/* A server that does not come to an end holds the step until the caller leaves. */
+static enum fake_status status_of(const struct caller_outcome *outcome)
+{
+    if (outcome->fake == NULL)
+        return FAKE_FAILURE;
+    if (outcome->result.status == FAKE_SUCCESS &&
+        (outcome->end == CALLER_SILENT || outcome->end == CALLER_BREACH))
+        return FAKE_HANGUP;
+    return outcome->result.status;
+}
+
 static void on_ended(void *context, const struct caller_outcome *outcome)
 {
     struct dialogue *d = context;
     enum verdict verdict = stats_ended(d->stats, outcome);
 
-    d->agistatus = outcome->fake != NULL ? fake_status_name(outcome->result.status)
-                                         : fake_status_name(FAKE_FAILURE);
+    d->agistatus = fake_status_name(status_of(outcome));
     if (d->plan->json)
         keep_variables(d, outcome->fake);
     else

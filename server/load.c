@@ -8,8 +8,11 @@
 #include "common/log.h"
 
 enum {
-    TICK_MS = 1,         /* of the open loop, and of a start in small bursts */
-    BURST = 32,          /* calls started per tick: a listener's backlog is short */
+    TICK_MS = 1, /* of the open loop, and of a start in small bursts */
+    BURST = 64,  /* calls started per tick */
+    /* In a closed loop no more calls knock at once: where a listener's backlog (4096 as a rule) overflows,
+     * the kernel drops connections, and tries them again seconds later. */
+    KNOCKING_MAX = 1024,
     HANGUP_COMMANDS = 4, /* a caller who leaves does so within so many commands */
     PROGRESS_MS = 1000,
 };
@@ -83,7 +86,8 @@ static void end_load(struct load *l)
 
 static void fill_closed(struct load *l, unsigned burst)
 {
-    while (burst-- > 0 && callers_open(l->callers) < l->plan->concurrency && may_start(l))
+    while (burst-- > 0 && callers_open(l->callers) < l->plan->concurrency &&
+           callers_unserved(l->callers) < KNOCKING_MAX && may_start(l))
         start_one(l, uv_hrtime());
 }
 
