@@ -8,8 +8,7 @@ struct nearest {
     const char *word;
     const char
         *best; /* the nearest so far; NULL: none is near enough to be worth a hint */
-    unsigned
-        distance; /* of best: bytes left out, put in, changed, or swapped with their neighbour */
+    unsigned distance; /* of best: bytes missing, added, changed, or swapped */
 };
 
 /* word must live as long as what is returned. */
