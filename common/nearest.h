@@ -6,8 +6,7 @@ enum { NEAREST_WORD_MAX = 64 }; /* bytes; a longer word is near to none */
 
 struct nearest {
     const char *word;
-    const char
-        *best; /* the nearest so far; NULL: none is near enough to be worth a hint */
+    const char *best;  /* the nearest so far; NULL: none is near enough for a hint */
     unsigned distance; /* of best: bytes missing, added, changed, or swapped */
 };
 
