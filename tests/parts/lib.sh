@@ -44,7 +44,7 @@ build() {
 build_quietly() {
     build_preset=$1 build_dir=$(build_folder "$1")
     shift
-    cmake --preset "$build_preset" -B "$build_dir" -DTALLY_TESTS=ON && ninja -C "$build_dir" "$@"
+    cmake --preset "$build_preset" -B "$build_dir" -DTALLY_TESTS=ON && ninja --quiet -C "$build_dir" "$@"
 }
 
 # sanitizers NAME: where reports of the sanitizers go from here on; reports_none afterwards is
