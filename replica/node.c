@@ -10,8 +10,8 @@
 
 enum {
     MAKE_RETRY_MS = 1000,
-    /* Checkpoints looked at when recovering. A crash between making one and removing the oldest leaves one too
-     * many, and a damaged one may stand before them. */
+    /* Checkpoints looked at. A crash between making one and removing the oldest leaves one too many, and
+     * damaged ones may stand before them. */
     CHECKPOINTS_SEEN = 8,
 };
 
@@ -20,14 +20,17 @@ struct node {
     struct core *core;
     struct wal *wal;
 
-    /* The disk makes one file at a time. */
-    enum { MAKING_NOTHING, MAKING_SEGMENT, MAKING_CHECKPOINT } making;
+    /* The disk makes one file at a time. A relief is a checkpoint that is made before its time, so that old
+     * segments may go where there is no room for a new one. */
+    enum { MAKING_NOTHING, MAKING_SEGMENT, MAKING_CHECKPOINT, MAKING_RELIEF } making;
     struct disk_make make;
     struct wal_mark make_mark; /* of the checkpoint under way */
     uint64_t retry_ms;         /* after a make that failed; 0: no need to wait */
     bool full;
+    bool relief; /* the last make was a segment's, and failed */
 
     struct checkpoint last, before; /* the two that are kept; number 0: none */
+    uint64_t newest; /* the highest number of any checkpoint, a damaged one's included */
     uint64_t last_ms, last_wall_ms; /* when the last was made, or this run began */
     bool wanted;                    /* a checkpoint was asked for */
     uint64_t recovered_blocks, commits;
@@ -38,18 +41,42 @@ struct node {
 static enum err replay(void *arg, const struct wal_frame *frame)
 {
     struct node *node = arg;
+    enum err err = core_replay(node->core, frame->bytes, frame->len);
 
     node->recovered_blocks++;
-    return core_replay(node->core, frame->bytes, frame->len);
+    if (err == ERR_VERSION)
+        log_error("the block at LSN %" PRIu64
+                  " of the log was written by a newer version: run that version",
+                  frame->lsn);
+    else if (err != ERR_OK)
+        log_alarm("the block at LSN %" PRIu64 " of the log: %s", frame->lsn,
+                  err_name(err));
+    return err;
 }
 
-static enum err remove_checkpoints(struct node *node, const uint64_t *numbers,
-                                   size_t count)
+/* At most CHECKPOINTS_SEEN numbers, newest first. */
+static enum err list_checkpoints(const struct node *node, uint64_t *numbers,
+                                 size_t *count)
 {
+    enum err err = checkpoint_list(node->config.disk, numbers, CHECKPOINTS_SEEN, count);
+
+    if (*count > CHECKPOINTS_SEEN)
+        *count = CHECKPOINTS_SEEN;
+    return err;
+}
+
+/* All below this number but the two that are kept. */
+static enum err remove_checkpoints(const struct node *node, uint64_t below)
+{
+    uint64_t numbers[CHECKPOINTS_SEEN];
     char name[DISK_NAME_MAX + 1];
-    enum err err = ERR_OK;
+    size_t count;
+    enum err err = list_checkpoints(node, numbers, &count);
 
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
+        if (numbers[i] >= below || numbers[i] == node->last.number ||
+            numbers[i] == node->before.number)
+            continue;
         checkpoint_name(numbers[i], name);
         err = node->config.disk->ops->remove(node->config.disk, name, false);
     }
@@ -57,27 +84,23 @@ static enum err remove_checkpoints(struct node *node, const uint64_t *numbers,
 }
 
 /* The newest checkpoint that is whole. A damaged one is left out with an alarm: the one before it and the
- * log, which is kept from there on, say the same. */
+ * log, which is kept from there on, say the same. It stays until there is another. */
 static enum err load_checkpoint(struct node *node)
 {
-    uint64_t numbers[CHECKPOINT_KEPT + 1];
-    size_t count, known;
-    enum err err =
-        checkpoint_list(node->config.disk, numbers, CHECKPOINT_KEPT + 1, &count);
+    uint64_t numbers[CHECKPOINTS_SEEN];
+    size_t count;
+    enum err err = list_checkpoints(node, numbers, &count);
 
-    known = count < CHECKPOINT_KEPT + 1 ? count : CHECKPOINT_KEPT + 1;
-    for (size_t i = 0; i < known && err == ERR_OK; i++) {
+    node->newest = count > 0 ? numbers[0] : 0;
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
         node->core = core_new(&node->config.core);
         if (node->core == NULL)
             return ERR_MEMORY;
         err = checkpoint_load(node->config.disk, numbers[i], node->config.core.crypto,
                               node->core, &node->last);
         if (err == ERR_OK) {
-            if (i + 1 < known)
-                node->before.number = numbers[i + 1];
-            return remove_checkpoints(
-                node, numbers + i + CHECKPOINT_KEPT,
-                known > i + CHECKPOINT_KEPT ? known - i - CHECKPOINT_KEPT : 0);
+            node->before.number = i + 1 < count ? numbers[i + 1] : 0;
+            return remove_checkpoints(node, node->before.number);
         }
         core_free(node->core);
         node->core = NULL;
@@ -155,7 +178,7 @@ void node_close(struct node *node)
 
         assert(made != ERR_AGAIN); /* It still reads the bytes. */
     }
-    if (node->making == MAKING_CHECKPOINT)
+    if (node->making == MAKING_CHECKPOINT || node->making == MAKING_RELIEF)
         free((void *)node->make.bytes);
     if (node->wal != NULL)
         wal_close(node->wal);
@@ -233,37 +256,28 @@ static bool checkpoint_due(const struct node *node, uint64_t now_ms)
             wal_mark(node->wal).lsn - last_lsn(node) >= node->config.checkpoint_bytes);
 }
 
-static enum err start_checkpoint(struct node *node)
+static enum err encode_checkpoint(struct node *node)
 {
-    enum err err;
-
     node->make_mark = wal_mark(node->wal);
-    err =
-        checkpoint_encode(node->core, &node->make_mark, node->last.number + 1,
-                          node->config.core.crypto, &node->config.core.key, &node->make);
-    if (err != ERR_OK)
-        return err;
-    node->making = MAKING_CHECKPOINT;
-    return ERR_OK;
+    return checkpoint_encode(node->core, &node->make_mark, node->newest + 1,
+                             node->config.core.crypto, &node->config.core.key,
+                             &node->make);
 }
 
 /* The new one stands: keep it and the one before it, and the log from that one on. */
 static enum err checkpoint_made(struct node *node, struct node_time now)
 {
-    enum err err = ERR_OK;
+    enum err err;
 
-    if (node->before.number != 0)
-        err = remove_checkpoints(node, &node->before.number, 1);
-    if (err != ERR_OK)
-        return err;
     node->before = node->last;
-    node->last =
-        (struct checkpoint){.number = node->last.number + 1, .mark = node->make_mark};
+    node->last = (struct checkpoint){.number = ++node->newest, .mark = node->make_mark};
     node->last_ms = now.mono_ms;
     node->last_wall_ms = now.wall_ms;
     node->wanted = false;
-    return node->before.number != 0 ? wal_release(node->wal, node->before.mark.lsn)
-                                    : ERR_OK;
+    err = remove_checkpoints(node, UINT64_MAX);
+    if (err != ERR_OK || node->before.number == 0)
+        return err;
+    return wal_release(node->wal, node->before.mark.lsn);
 }
 
 /* A make failed and left nothing behind: so it may be tried again, and that is all. Said when it
@@ -282,25 +296,26 @@ static void make_failed(struct node *node, enum err err, uint64_t now_ms)
 
 static enum err make_ended(struct node *node, struct node_time now)
 {
-    enum err made = node->config.disk->ops->made(node->config.disk), err = ERR_OK;
+    enum err made = node->config.disk->ops->made(node->config.disk);
     int what = (int)node->making;
 
     if (made == ERR_AGAIN)
         return ERR_OK;
-    if (what == MAKING_CHECKPOINT)
+    if (what != MAKING_SEGMENT)
         free((void *)node->make.bytes);
     node->making = MAKING_NOTHING;
     if (made != ERR_OK) {
+        node->relief = what == MAKING_SEGMENT;
         make_failed(node, made, now.mono_ms);
         return ERR_OK;
     }
     node->retry_ms = 0;
-    if (node->full)
+    if (node->full && what != MAKING_RELIEF) {
         log_info("%s was made: all is well again", node->make.name);
-    node->full = false;
-    err = what == MAKING_CHECKPOINT ? checkpoint_made(node, now)
-                                    : wal_segment_made(node->wal);
-    return err;
+        node->full = false;
+    }
+    return what == MAKING_SEGMENT ? wal_segment_made(node->wal)
+                                  : checkpoint_made(node, now);
 }
 
 /* Segments first: counting waits for them. */
@@ -309,11 +324,19 @@ static enum err start_make(struct node *node, uint64_t now_ms)
     enum err err = ERR_OK;
 
     if (wal_wants_segment(node->wal, &node->make))
-        node->making = MAKING_SEGMENT;
+        node->making =
+            node->relief && wal_has_old(node->wal) ? MAKING_RELIEF : MAKING_SEGMENT;
     else if (checkpoint_due(node, now_ms))
-        err = start_checkpoint(node);
-    if (err != ERR_OK || node->making == MAKING_NOTHING)
+        node->making = MAKING_CHECKPOINT;
+    node->relief = false;
+    if (node->making == MAKING_NOTHING)
+        return ERR_OK;
+    if (node->making != MAKING_SEGMENT)
+        err = encode_checkpoint(node);
+    if (err != ERR_OK) {
+        node->making = MAKING_NOTHING;
         return err;
+    }
     return node->config.disk->ops->make(node->config.disk, &node->make);
 }
 

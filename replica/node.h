@@ -37,6 +37,7 @@ struct node;
  *         ERR_IO, ERR_MEMORY */
 enum err node_open(const struct node_config *config, struct node_time now,
                    struct node **node);
+/* Nothing may be under way (node_busy()): a make reads the node's bytes. */
 void node_close(struct node *node);
 
 /* One count; its answer comes through reply(), at once or out of node_commit(). May commit what was gathered
@@ -77,7 +78,9 @@ struct node_figures {
     uint64_t checkpoint_wall_ms; /* when it was made by this run; 0: before */
     uint64_t recovered_blocks;   /* read from the log at the start */
     uint64_t commits;            /* syncs of the log that had something to sync */
-    bool full;                   /* the disk has no room: new counts are refused */
+    bool
+        full; /* a segment or checkpoint cannot be made, mostly for want of room; counts are refused
+                * once what the log has is used up */
 };
 void node_figures(const struct node *node, struct node_figures *figures);
 

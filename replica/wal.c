@@ -771,3 +771,8 @@ enum err wal_release(struct wal *w, uint64_t lsn)
     }
     return err == ERR_REFUSED ? ERR_OK : err;
 }
+
+bool wal_has_old(const struct wal *w)
+{
+    return w->file != NULL && w->current > 0;
+}

@@ -95,5 +95,7 @@ enum err wal_segment_made(struct wal *w);
 
 /* Remove (or archive) the segments that end at or below lsn. ERR_IO. */
 enum err wal_release(struct wal *w, uint64_t lsn);
+/* Whether there are segments before the one that is written. */
+bool wal_has_old(const struct wal *w);
 
 #endif
