@@ -266,11 +266,27 @@ static void put_serial(char *at, uint32_t serial, unsigned base, size_t len)
     }
 }
 
+/* Where nobody listens on a port that clients are given too, TCP may connect a socket to itself. */
+static bool own_end(const struct caller *c)
+{
+    const struct caller_address *to = &c->owner->plan->address[c->address];
+    struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof from;
+
+    return getsockname(c->fd, (struct sockaddr *)&from, &len) == 0 && len == to->len &&
+           memcmp(&from, &to->addr, len) == 0;
+}
+
+/* False, and errno is set, where the connection does not stand. */
 static bool greet(struct caller *c)
 {
     struct caller_plan *plan = c->owner->plan;
     ssize_t sent;
 
+    if (own_end(c)) {
+        errno = ECONNREFUSED;
+        return false;
+    }
     if (plan->channel_serial != NULL)
         put_serial(plan->channel_serial, c->choice.serial, 16, CALLER_SERIAL_HEX);
     if (plan->id_serial != NULL)
