@@ -1,0 +1,529 @@
+#include "tests/simulation/sim.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "replica/mutant.h"
+#include "tests/simulation/broken.h"
+#include "tests/simulation/fastcrypto.h"
+#include "tests/simulation/trace.h"
+
+enum { CALM_MS = 10 * 60 * 1000 };
+
+#define FAULT_NAME(name, text) #name,
+const char *const fault_names[FAULT_COUNT] = {FAULTS(FAULT_NAME)};
+
+/* Mutants that are not in replica/: the disk plays them. */
+static const char *const disk_mutants[] = {"sync_nothing", "no_folder_sync"};
+enum { DISK_MUTANTS = sizeof disk_mutants / sizeof *disk_mutants };
+
+#define MUTANT_TEXT(name, text) #name,
+static const char *const mutants[] = {MUTANTS(MUTANT_TEXT)};
+enum mutant mutant_active;
+
+static struct sim *running; /* for log lines, which know no simulation */
+
+/* In the place of common/log.c: the node's log is a part of what is told, and alarms are promises. */
+void log_write(enum log_level level, const char *format, ...)
+{
+    static const char *const names[] = {"alarm", "error", "warning", "info", "debug"};
+    char line[512];
+    va_list args;
+    size_t len;
+
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    trace_log(names[level], line);
+    if (running == NULL || level != LOG_LEVEL_ALARM)
+        return;
+    running->alarmed = true;
+    len = strlen(running->alarms);
+    snprintf(running->alarms + len, sizeof running->alarms - len, "%s; ", line);
+}
+
+/* ---- mutants ---- */
+
+size_t sim_mutant_count(void)
+{
+    return MUTANT_COUNT - 1 + DISK_MUTANTS;
+}
+
+const char *sim_mutant_name(size_t index)
+{
+    return index < DISK_MUTANTS ? disk_mutants[index] : mutants[index - DISK_MUTANTS];
+}
+
+bool sim_mutant_known(const char *name)
+{
+    for (size_t i = 0; i < sim_mutant_count(); i++)
+        if (strcmp(sim_mutant_name(i), name) == 0)
+            return true;
+    return false;
+}
+
+static void set_mutant(struct sim *s, const char *name)
+{
+    struct simdisk_mutants *of_disk = simdisk_mutants(s->disk);
+
+    mutant_active = MUTANT_none;
+    if (name == NULL)
+        return;
+    of_disk->no_sync = strcmp(name, "sync_nothing") == 0;
+    of_disk->no_folder_sync = strcmp(name, "no_folder_sync") == 0;
+    for (size_t i = 0; i < MUTANT_COUNT - 1; i++)
+        if (strcmp(mutants[i], name) == 0)
+            mutant_active = (enum mutant)(i + 1);
+}
+
+/* ---- the plan ---- */
+
+/* Each history has its own mix: one with every fault at once would rarely get far with any. */
+static void draw_faults(struct sim *s, struct rng *r)
+{
+    struct plan *p = &s->plan;
+
+    for (unsigned i = 0; i < FAULT_COUNT; i++)
+        p->has[i] = rng_chance(r, 1, 2);
+    if (!p->has[FAULT_kill] && !p->has[FAULT_power])
+        p->has[rng_chance(r, 1, 2) ? FAULT_kill : FAULT_power] = true;
+    for (unsigned i = 0; i < FAULT_COUNT; i++)
+        if ((s->options->without & (1U << i)) != 0)
+            p->has[i] = false;
+}
+
+static void draw_plan(struct sim *s)
+{
+    struct plan *p = &s->plan;
+    struct rng r;
+
+    rng_seed(&r, s->options->seed, 0);
+    draw_faults(s, &r);
+    p->real_crypto = s->options->seed % 10 == 0;
+    p->crash_ms = rng_wide(&r, 20 * 1000, 20 * 60 * 1000);
+    p->call_ms = rng_chance(&r, 1, 5) ? rng_wide(&r, 100, 5000) : 1000;
+    p->burst_ms = rng_wide(&r, 60 * 1000, 15 * 60 * 1000);
+    p->burst_calls = rng_wide(&r, 20, 2000);
+    p->fault_ms = rng_wide(&r, 10 * 1000, 5 * 60 * 1000);
+    p->error_rate = (uint32_t)rng_wide(&r, 50, 5000);
+    p->workers = (unsigned)rng_between(&r, 1, 4);
+    p->counters = (unsigned)rng_wide(&r, 1, 32);
+    p->tag_max = rng_chance(&r, 1, 2) ? 0 : (unsigned)rng_between(&r, 1, TAG_MAX_BYTES);
+    p->answer_ms = (unsigned)rng_wide(&r, 1500, 30 * 1000);
+    p->retry_percent = (unsigned)rng_between(&r, 20, 90);
+    p->big_amounts = rng_chance(&r, 1, 3);
+    p->segment_bytes = WAL_SEGMENT_MIN * (rng_chance(&r, 1, 4) ? 2 : 1);
+    p->checkpoint_bytes = rng_wide(&r, 16 * 1024, 2 * 1024 * 1024);
+    p->checkpoint_ms = rng_wide(&r, 5 * 1000, 60 * 60 * 1000);
+    p->requests = (size_t)1 << (rng_chance(&r, 1, 2) ? 16 : rng_between(&r, 6, 11));
+    p->items_max = rng_chance(&r, 1, 6) ? rng_between(&r, 1, p->counters) : 1000;
+}
+
+static void set_rates(struct sim *s)
+{
+    struct simdisk_rates *rates = simdisk_rates(s->disk);
+    uint32_t rate = s->plan.has[FAULT_error] ? s->plan.error_rate : 0;
+
+    *rates = (struct simdisk_rates){.read_error = rate,
+                                    .write_error = rate,
+                                    .sync_error = 2 * rate,
+                                    .remove_error = 10 * rate,
+                                    .list_error = rate,
+                                    .make_error = 10 * rate,
+                                    .make_differs = 4 * rate,
+                                    .archive_refuses = 10 * rate,
+                                    .flip = s->plan.has[FAULT_flip] ? 20000 : 0,
+                                    .make_ms = 50};
+}
+
+/* ---- events: a heap, the earliest first, and of one moment the one that was added first ---- */
+
+static bool event_before(const struct event *a, const struct event *b)
+{
+    return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->order < b->order);
+}
+
+void event_add(struct sim *s, uint64_t in_ms, enum event_kind kind, uint64_t number,
+               void *of)
+{
+    size_t at = s->event_count++;
+
+    if (at == s->event_size) {
+        s->event_size = at == 0 ? 256 : 2 * at;
+        s->events = realloc(s->events, s->event_size * sizeof *s->events);
+        if (s->events == NULL)
+            abort();
+    }
+    s->events[at] = (struct event){.at_ms = s->now_ms + in_ms,
+                                   .order = s->event_order++,
+                                   .kind = kind,
+                                   .number = number,
+                                   .of = of};
+    while (at > 0 && event_before(&s->events[at], &s->events[(at - 1) / 2])) {
+        struct event e = s->events[at];
+
+        s->events[at] = s->events[(at - 1) / 2];
+        s->events[(at - 1) / 2] = e;
+        at = (at - 1) / 2;
+    }
+}
+
+static struct event event_next(struct sim *s)
+{
+    struct event first = s->events[0], last = s->events[--s->event_count];
+    size_t at = 0, child;
+
+    while ((child = 2 * at + 1) < s->event_count) {
+        if (child + 1 < s->event_count &&
+            event_before(&s->events[child + 1], &s->events[child]))
+            child++;
+        if (!event_before(&s->events[child], &last))
+            break;
+        s->events[at] = s->events[child];
+        at = child;
+    }
+    s->events[at] = last;
+    return first;
+}
+
+/* About `mean` from now. */
+static void event_about(struct sim *s, uint64_t mean, enum event_kind kind)
+{
+    event_add(s, rng_below(&s->rng, 2 * mean + 1), kind, 0, NULL);
+}
+
+/* ---- faults while it runs ---- */
+
+static void arm(struct sim *s)
+{
+    uint64_t actions = rng_wide(&s->fault, 1, 60);
+
+    if (s->process.node == NULL || simdisk_armed(s->disk))
+        return;
+    trace(TRACE_ARMED, actions, 0);
+    simdisk_arm(s->disk, actions);
+}
+
+static void fault_full(struct sim *s)
+{
+    simdisk_rates(s->disk)->full = true;
+    trace(TRACE_FULL, 1, 0);
+    event_add(s, rng_wide(&s->fault, 1000, 20 * 60 * 1000), EVENT_FAULT_ENDS, FAULT_full,
+              NULL);
+}
+
+static void fault_slow(struct sim *s)
+{
+    struct simdisk_rates *rates = simdisk_rates(s->disk);
+
+    rates->slow = (uint32_t)rng_wide(&s->fault, 1000, 1000000);
+    rates->sync_ms = rng_wide(&s->fault, 5, 5000);
+    rates->make_ms = rng_wide(&s->fault, 50, 120 * 1000);
+    trace(TRACE_SLOW, rates->sync_ms, rates->make_ms);
+    event_add(s, rng_wide(&s->fault, 1000, 5 * 60 * 1000), EVENT_FAULT_ENDS, FAULT_slow,
+              NULL);
+}
+
+static void fault_clock(struct sim *s)
+{
+    int64_t most =
+        rng_chance(&s->fault, 1, 2) ? 10 * 1000 : INT64_C(400) * 24 * 3600 * 1000;
+
+    s->wall_offset_ms += (int64_t)rng_below(&s->fault, (uint64_t)(2 * most)) - most;
+    if (s->wall_offset_ms < 0)
+        s->wall_offset_ms = 0;
+    trace(TRACE_CLOCK, (uint64_t)s->wall_offset_ms, 0);
+}
+
+static void fault_begins(struct sim *s)
+{
+    enum fault fault = (enum fault)rng_below(&s->fault, FAULT_COUNT);
+
+    if (!s->plan.has[fault])
+        return;
+    switch (fault) {
+    case FAULT_full:
+        fault_full(s);
+        break;
+    case FAULT_slow:
+        fault_slow(s);
+        break;
+    case FAULT_clock:
+        fault_clock(s);
+        break;
+    case FAULT_worker:
+        clients_worker_fault(s);
+        return; /* counts itself */
+    case FAULT_stop:
+        process_stop(s);
+        break;
+    case FAULT_restore:
+        damage_copy(s);
+        return; /* counted when it is restored */
+    default:
+        return;
+    }
+    s->result->faults[fault]++;
+}
+
+static void fault_ends(struct sim *s, enum fault fault)
+{
+    struct simdisk_rates *rates = simdisk_rates(s->disk);
+
+    if (fault == FAULT_full) {
+        rates->full = false;
+        trace(TRACE_FULL, 0, 0);
+    } else {
+        rates->slow = 0;
+        rates->make_ms = 50;
+        trace(TRACE_SLOW, 0, rates->make_ms);
+    }
+}
+
+static void calm(struct sim *s)
+{
+    trace(TRACE_CALM, 0, 0);
+    s->calm = true;
+    *simdisk_rates(s->disk) = (struct simdisk_rates){.make_ms = 50};
+    if (s->process.node != NULL)
+        simdisk_arm(s->disk, 0);
+    damage_mend(s);
+    event_add(s, CALM_MS, EVENT_END, 0, NULL);
+}
+
+/* ---- the loop ---- */
+
+static void burst(struct sim *s)
+{
+    uint64_t calls = rng_wide(&s->rng, 1, s->plan.burst_calls);
+
+    if (!s->plan.has[FAULT_burst])
+        return;
+    trace(TRACE_BURST, calls, 0);
+    s->result->faults[FAULT_burst]++;
+    for (uint64_t i = 0; i < calls; i++)
+        clients_call(s);
+}
+
+static bool of_this_run(const struct sim *s, const struct event *e)
+{
+    return s->process.node != NULL && e->number == s->process.run;
+}
+
+/* What comes again and again until faults are over. */
+static void repeat(struct sim *s, const struct event *e)
+{
+    static const enum event_kind kinds[] = {EVENT_CALL, EVENT_BURST, EVENT_CRASH,
+                                            EVENT_FAULT};
+    const uint64_t means[] = {s->plan.call_ms, s->plan.burst_ms, s->plan.crash_ms,
+                              s->plan.fault_ms};
+
+    if (s->calm)
+        return;
+    for (size_t i = 0; i < 4; i++)
+        if (kinds[i] == e->kind)
+            event_about(s, means[i], kinds[i]);
+}
+
+static void handle(struct sim *s, const struct event *e)
+{
+    repeat(s, e);
+    switch (e->kind) {
+    case EVENT_CALL:
+        if (!s->calm)
+            clients_call(s);
+        break;
+    case EVENT_BURST:
+        if (!s->calm)
+            burst(s);
+        break;
+    case EVENT_RETRY:
+        clients_retry(s, e->of);
+        break;
+    case EVENT_TO_STATE:
+        process_receive(s, e->of);
+        break;
+    case EVENT_TURN:
+        if (of_this_run(s, e))
+            process_turn(s);
+        break;
+    case EVENT_TO_WORKER:
+        clients_to_worker(s, e->of);
+        break;
+    case EVENT_WORKER:
+        clients_worker_due(s, (unsigned)e->number);
+        break;
+    case EVENT_MADE:
+        if (of_this_run(s, e))
+            simdisk_make_ends(s->disk);
+        /* fall through */
+    case EVENT_MAINTAIN:
+        if (of_this_run(s, e))
+            process_maintain(s);
+        break;
+    case EVENT_START:
+        process_start(s);
+        break;
+    case EVENT_CRASH:
+        if (!s->calm && (s->plan.has[FAULT_kill] || s->plan.has[FAULT_power]))
+            arm(s);
+        break;
+    case EVENT_FAULT:
+        if (!s->calm)
+            fault_begins(s);
+        break;
+    case EVENT_FAULT_ENDS:
+        if (!s->calm)
+            fault_ends(s, (enum fault)e->number);
+        break;
+    case EVENT_CALM:
+        calm(s);
+        break;
+    case EVENT_END:
+        break;
+    }
+}
+
+/* ---- the end ---- */
+
+static void restart(struct sim *s)
+{
+    simdisk_kill(s->disk);
+    node_close(s->process.node);
+    s->process.node = NULL;
+    simdisk_crash(s->disk, true);
+    process_start(s);
+    if (s->process.node == NULL)
+        broken("it does not start, and nothing went wrong");
+}
+
+static void finish(struct sim *s)
+{
+    struct node_figures figures;
+    uint64_t hash;
+
+    if (s->process.node == NULL)
+        broken("it does not run, and nothing went wrong for %d minutes", CALM_MS / 60000);
+    if (s->open_calls > 0)
+        broken("%zu calls got no answer, and nothing went wrong for %d minutes",
+               s->open_calls, CALM_MS / 60000);
+    node_figures(s->process.node, &figures);
+    if (figures.full)
+        broken("it takes the disk for full, and it has room");
+    restart(s);
+    hash = simdisk_hash(s->disk);
+    restart(s);
+    if (simdisk_hash(s->disk) != hash)
+        broken("a second recovery changes the directory again");
+    trace(TRACE_TWICE, 0, 0);
+    trace(TRACE_END, history_frames(s->history), history_counts(s->history));
+    simdisk_kill(s->disk);
+    node_close(s->process.node);
+}
+
+static void result_take(struct sim *s)
+{
+    struct sim_result *r = s->result;
+
+    r->hash = trace_hash();
+    r->simulated_ms = s->now_ms;
+    r->blocks = history_frames(s->history);
+    r->counts = history_counts(s->history);
+    r->disk = *simdisk_counts(s->disk);
+    r->faults[FAULT_error] = r->disk.read_errors + r->disk.write_errors +
+                             r->disk.sync_errors + r->disk.remove_errors +
+                             r->disk.list_errors + r->disk.make_errors;
+    r->faults[FAULT_flip] = r->disk.flips;
+}
+
+static void watch_writes(void *arg, const struct simfile *file, uint64_t offset,
+                         const void *bytes, size_t len)
+{
+    history_writes(((struct sim *)arg)->history, file, offset, bytes, len);
+}
+
+static void watch_synced(void *arg, const struct simfile *file)
+{
+    history_synced(((struct sim *)arg)->history, file);
+}
+
+static void watch_removes(void *arg, const struct simfile *file)
+{
+    check_removed(arg, file);
+}
+
+static void watch_make(void *arg, uint64_t takes_ms)
+{
+    struct sim *s = arg;
+
+    event_add(s, takes_ms, EVENT_MADE, s->process.run, NULL);
+}
+
+static void begin(struct sim *s)
+{
+    const struct simdisk_watch watch = {.writes = watch_writes,
+                                        .synced = watch_synced,
+                                        .removes = watch_removes,
+                                        .make_begins = watch_make,
+                                        .arg = s};
+    uint8_t seed[crypto_sign_SEEDBYTES];
+
+    trace_begin(s->options->seed, &s->now_ms, s->options->verbose);
+    rng_seed(&s->rng, s->options->seed, 2);
+    rng_seed(&s->clients, s->options->seed, 3);
+    rng_seed(&s->fault, s->options->seed, 4);
+    draw_plan(s);
+    s->wall_offset_ms = INT64_C(1700000000000);
+    s->crypto = s->plan.real_crypto ? &crypto_real : &crypto_fast;
+    rng_bytes(&s->rng, seed, sizeof seed);
+    crypto_sign_seed_keypair(s->key.public.byte, s->key.secret, seed);
+    s->disk = simdisk_new(s->options->seed, &s->now_ms, &watch);
+    s->history = history_new(s->crypto);
+    set_rates(s);
+    set_mutant(s, s->options->mutant);
+    clients_begin(s);
+    event_add(s, 0, EVENT_START, 0, NULL);
+    event_about(s, s->plan.call_ms, EVENT_CALL);
+    event_about(s, s->plan.burst_ms, EVENT_BURST);
+    event_about(s, s->plan.crash_ms, EVENT_CRASH);
+    event_about(s, s->plan.fault_ms, EVENT_FAULT);
+    event_add(s, s->options->length_ms, EVENT_CALM, 0, NULL);
+}
+
+static void end(struct sim *s)
+{
+    while (s->event_count > 0)
+        free(s->events[--s->event_count].of);
+    clients_end(s);
+    history_free(s->history);
+    simdisk_free(s->disk);
+    simcopy_free(s->copy.files);
+    free(s->copy.history);
+    free(s->process.queue);
+    free(s->events);
+}
+
+void sim_run(const struct sim_options *options, struct sim_result *result)
+{
+    struct sim s = {.options = options, .result = result};
+    struct event e;
+
+    *result = (struct sim_result){0};
+    running = &s;
+    begin(&s);
+    do {
+        e = event_next(&s);
+        if (e.at_ms > s.now_ms)
+            s.now_ms = e.at_ms;
+        handle(&s, &e);
+    } while (e.kind != EVENT_END);
+    finish(&s);
+    result_take(&s);
+    end(&s);
+    running = NULL;
+}

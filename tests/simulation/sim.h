@@ -1,0 +1,231 @@
+/* tests/simulation/sim.h: one simulated history of one node: its parts, and how they call each other. Everything
+ * happens in the order of simulated time, and all that is drawn comes from the seed. */
+#ifndef SIMULATION_SIM_H
+#define SIMULATION_SIM_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/msg.h"
+#include "replica/node.h"
+#include "server/asks.h"
+#include "tests/simulation/history.h"
+#include "tests/simulation/rng.h"
+#include "tests/simulation/simdisk.h"
+
+/* What may go wrong; a history has some of these, and --without takes one away. */
+#define FAULTS(X)                                          \
+    X(kill, "the process is killed, the machine lives on") \
+    X(power, "power failures")                             \
+    X(recovery, "crashes soon after a start")              \
+    X(error, "reads, writes, syncs and makes that fail")   \
+    X(full, "a full disk, for a while")                    \
+    X(slow, "a slow disk, for a while")                    \
+    X(rot, "bits that rot at rest")                        \
+    X(ghost, "frames that do not belong where they stand") \
+    X(flip, "wrong bits when reading")                     \
+    X(restore, "an old copy of the directory is restored") \
+    X(wipe, "the directory is wiped")                      \
+    X(stop, "the process is asked to stop")                \
+    X(clock, "the wall clock jumps")                       \
+    X(worker, "workers die and stand still")               \
+    X(loss, "answers to workers are lost")                 \
+    X(burst, "many calls at once")
+#define FAULT_NUMBER(name, text) FAULT_##name,
+enum fault { FAULTS(FAULT_NUMBER) FAULT_COUNT };
+extern const char *const fault_names[FAULT_COUNT];
+
+struct sim_options {
+    uint64_t seed;
+    uint64_t length_ms;
+    uint32_t without; /* bits of faults */
+    int verbose;
+    const char *mutant; /* NULL: none */
+};
+
+struct sim_result {
+    uint64_t hash, simulated_ms;
+    uint64_t calls, asked, answered, unknown, unavailable, refused, repeats;
+    uint64_t runs, recoveries, refusals, blocks, counts, checkpoints, replays;
+    uint64_t faults[FAULT_COUNT];
+    struct simdisk_counts disk;
+};
+
+/* Runs one history; returns only where nothing broke. */
+void sim_run(const struct sim_options *options, struct sim_result *result);
+/* Ids of the mutants that the disk or this harness plays; the others are replica/mutant.h's. */
+bool sim_mutant_known(const char *name);
+size_t sim_mutant_count(void);
+const char *sim_mutant_name(size_t index);
+
+/* ---- what a history draws for itself ---- */
+
+struct plan {
+    bool has[FAULT_COUNT];
+    bool real_crypto;
+    uint64_t crash_ms; /* mean time between crashes */
+    uint64_t call_ms;  /* mean time between calls */
+    uint64_t burst_ms, burst_calls;
+    uint64_t fault_ms; /* mean time between other faults */
+    uint32_t error_rate;
+    unsigned workers, counters, tag_max;
+    unsigned answer_ms;
+    unsigned retry_percent;
+    bool big_amounts;
+    uint64_t segment_bytes, checkpoint_bytes, checkpoint_ms;
+    size_t requests, items_max;
+};
+
+/* ---- events ---- */
+
+enum event_kind {
+    EVENT_CALL,
+    EVENT_BURST,
+    EVENT_RETRY,
+    EVENT_TO_STATE,
+    EVENT_TURN,
+    EVENT_TO_WORKER,
+    EVENT_WORKER,
+    EVENT_MAINTAIN,
+    EVENT_MADE,
+    EVENT_START,
+    EVENT_CRASH,
+    EVENT_FAULT,
+    EVENT_FAULT_ENDS,
+    EVENT_CALM,
+    EVENT_END,
+};
+
+struct event {
+    uint64_t at_ms, order;
+    enum event_kind kind;
+    uint64_t number;
+    void *of;
+};
+
+struct call;
+
+struct worker {
+    struct asks *asks;
+    uint64_t generation;
+    uint64_t run; /* of the state process that it is connected to; 0: none */
+    uint64_t due_ms;
+    uint64_t stalls_until_ms;
+    struct call *calls; /* that wait for an answer */
+};
+
+struct call {
+    struct sim *sim;
+    struct msg_count_req req;
+    unsigned worker, tries;
+    bool get;
+    struct ask *ask;
+    struct call *prev, *next; /* of those that wait at the worker */
+};
+
+struct message {
+    unsigned worker;
+    uint64_t run, generation;
+    bool welcome;
+    size_t len;
+    uint8_t bytes[];
+};
+
+/* The counts of one message, as replica/state.c keeps them. */
+struct batch;
+
+struct sim {
+    const struct sim_options *options;
+    struct sim_result *result;
+    struct plan plan;
+    uint64_t now_ms, end_ms;
+    int64_t wall_offset_ms;
+    struct rng rng, clients, fault;
+    bool calm; /* faults are over */
+
+    struct event *events;
+    size_t event_count, event_size;
+    uint64_t event_order;
+
+    struct simdisk *disk;
+    struct history *history;
+    const struct crypto *crypto;
+    struct key_pair key;
+
+    struct {
+        struct node *node; /* NULL: not running */
+        uint64_t run;      /* from 1 */
+        uint64_t since_ms; /* boot: the monotonic clock's zero */
+        uint64_t maintain_ms;
+        struct id stream;
+        struct message **queue;
+        size_t queue_count, queue_size;
+        size_t gathered;
+        bool turn_due, stopping;
+        enum err failed;
+        struct batch *batches;
+    } process;
+    unsigned starts; /* tries since it last ran */
+
+    struct worker *workers;
+    size_t open_calls;
+
+    bool rotten;  /* bits rotted, and may not all have been put right */
+    bool alarmed; /* the node logged an alarm in this start */
+    char alarms[2048];
+
+    struct {
+        struct simcopy *files; /* NULL: none yet */
+        struct history_copy *history;
+        struct key_pair key;
+        bool rotten;
+    } copy;
+};
+
+void event_add(struct sim *s, uint64_t in_ms, enum event_kind kind, uint64_t number,
+               void *of);
+
+/* process.c: the state process */
+void process_start(struct sim *s);
+void process_receive(struct sim *s, struct message *m); /* takes m */
+void process_turn(struct sim *s);
+void process_maintain(struct sim *s);
+void process_stop(struct sim *s);
+/* After what the disk or the node said: is it dead? Then buries it, and plans the next start. */
+void process_bury(struct sim *s);
+struct node_time process_time(const struct sim *s);
+
+/* clients.c: workers and callers */
+void clients_begin(struct sim *s);
+void clients_end(struct sim *s);
+void clients_call(struct sim *s);
+void clients_retry(struct sim *s, struct call *call);     /* takes call */
+void clients_to_worker(struct sim *s, struct message *m); /* takes m */
+void clients_worker_due(struct sim *s, unsigned worker);
+void clients_welcome(struct sim *s, unsigned worker);
+void clients_disconnect(struct sim *s);
+void clients_worker_fault(struct sim *s);
+
+/* damage.c: what happens to the directory while no process runs, and what must come of it */
+struct verdict {
+    bool must_refuse, may_refuse, may_be_version;
+    int64_t cut_frame; /* from here on the log may be cut; -1: nothing may */
+    char file[DISK_NAME_MAX +
+              1]; /* where must_refuse: what the alarm must name; "": anything */
+    uint64_t offset;
+};
+void damage_between(struct sim *s);
+void damage_verdict(struct sim *s, struct verdict *verdict);
+void damage_mend(struct sim *s);
+void damage_copy(struct sim *s);
+/* Whether the frame stands on the disk as it was written. */
+bool damage_frame_whole(struct sim *s, const struct kept_frame *frame);
+bool damage_file_whole(const struct simfile *file);
+bool is_log(const struct simfile *file);
+
+/* check.c */
+void check_recovered(struct sim *s);
+void check_replay(struct sim *s);
+void check_removed(struct sim *s, const struct simfile *file);
+
+#endif
