@@ -571,6 +571,21 @@ Test(fake, a_nul_byte_is_a_breach)
     end(&r);
 }
 
+/* tests/transcripts/pipeline-one-write.txt: Asterisk has read both, and looks again only when the
+ * descriptor is readable. */
+Test(fake, the_second_of_two_commands_in_one_write_waits_for_more_bytes)
+{
+    struct rig r;
+
+    start(&r, (struct fake_caller){0});
+    serve(&r, "NOOP\nCHANNEL STATUS\n");
+    assert_sent(&r, "200 result=0\n");
+    cr_assert(result(&r).ahead);
+    serve(&r, "NOOP\n");
+    assert_sent(&r, "200 result=4\n200 result=0\n");
+    end(&r);
+}
+
 Test(fake, commands_sent_ahead_are_bounded)
 {
     struct rig r;
