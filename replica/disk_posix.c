@@ -180,19 +180,27 @@ static enum err posix_list(struct disk *disk, void (*each)(void *arg, const char
     return failed ? ERR_IO : ERR_OK;
 }
 
+/* An archive that cannot take a file is no reason to stop counting: the log grows meanwhile. */
+static enum err archive_file(struct posix_disk *d, const char *name)
+{
+    if (renameat(d->folder, name, d->archive, name) != 0) {
+        if (err_errno("archive", name) == ERR_FULL)
+            log_error("cannot archive %s: no space left", name);
+        return ERR_REFUSED;
+    }
+    if (fsync(d->archive) != 0 || fsync(d->folder) != 0)
+        return err_errno("sync the archive and", d->path);
+    return ERR_OK;
+}
+
 static enum err posix_remove(struct disk *disk, const char *name, bool archive)
 {
     struct posix_disk *d = posix(disk);
-    int failed;
 
-    if (archive && d->archive >= 0) {
-        failed =
-            renameat(d->folder, name, d->archive, name) != 0 || fsync(d->archive) != 0;
-        if (failed)
-            return err_errno("archive", name) == ERR_OK ? ERR_OK : ERR_IO;
-    } else if (unlinkat(d->folder, name, 0) != 0) {
+    if (archive && d->archive >= 0)
+        return archive_file(d, name);
+    if (unlinkat(d->folder, name, 0) != 0)
         return err_errno("remove", name);
-    }
     if (fsync(d->folder) != 0)
         return err_errno("sync", d->path);
     return ERR_OK;
