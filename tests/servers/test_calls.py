@@ -192,7 +192,8 @@ class Operation(ServerTest):
             caller.reply()
             caller.expect("STREAM FILE queue-thereare .*")
             caller.reply()
-            caller.expect('SAY NUMBER 1 ""')
+            # Calls that came before the change may have been counted, too.
+            caller.expect(r'SAY NUMBER \d+ ""')
             caller.reply()
             caller.expect("STREAM FILE vm-goodbye .*")
             caller.reply()
