@@ -1,5 +1,5 @@
-/* server/agicall.c: plays Asterisk's side of FastAGI calls: one call shown on the terminal, or, with
- * --load, thousands that are measured. */
+/* server/agicall.c: plays Asterisk's side of FastAGI calls: one call shown on the
+ * terminal, or, with --load, thousands that are measured. */
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -16,7 +16,8 @@
 #include "server/load.h"
 
 enum {
-    /* Descriptors that are not a call's: the standard ones, the loop's, the file of numbers. */
+    /* Descriptors that are not a call's: the standard ones, the loop's, the file of
+     * numbers. */
     OTHER_DESCRIPTORS = 32,
     VARIABLES_MAX = OPTIONS_REPEATS_MAX + 16,
 };
@@ -118,8 +119,8 @@ static char *find_serial(char *env, const char *line, size_t len)
     return at == NULL ? NULL : at + strcspn(at + 1, "\n") + 1 - len;
 }
 
-/* Names that were not given: those of one call are known here; many calls get theirs, in place of the
- * zeros, as they start. */
+/* Names that were not given: those of one call are known here; many calls get theirs, in
+ * place of the zeros, as they start. */
 static void fill_names(struct options *o, struct names *n, bool *own_id,
                        bool *own_channel)
 {

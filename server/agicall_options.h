@@ -35,7 +35,8 @@ struct options {
     struct load_plan load_plan;
 };
 
-/* Does not return where all is said already: --help and --version exit with 0, a mistake with 2. */
+/* Does not return where all is said already: --help and --version exit with 0, a mistake
+ * with 2. */
 void options_parse(int argc, char **argv, struct options *options);
 
 #endif

@@ -15,8 +15,8 @@
 enum {
     READ_BYTES = 64 * 1024,
     EVENTS_MAX = 256, /* taken per turn of the loop */
-    /* How long a caller whose connection failed takes to try again, or to give up: not at once, so
-     * that a server that is away costs no CPU. */
+    /* How long a caller whose connection failed takes to try again, or to give up: not at
+     * once, so that a server that is away costs no CPU. */
     CONNECT_PAUSE_MS = 20,
     LOOPBACK_SOURCES_MAX = 64, /* 127.0.0.1 to 127.0.0.64, when ports run out */
 };
@@ -28,7 +28,7 @@ enum state {
     STATE_TALKING,
 };
 
-/* One call; kept for the next one when it ends. Times are the loop's, in ms, 0 for none. */
+/* One call; kept for the next one when it ends. Times are the loop's, in ms; 0: none. */
 struct caller {
     struct callers *owner;
     struct caller *next_free;
@@ -65,8 +65,9 @@ static void caller_pump(struct caller *c);
 static void connect_begin(struct caller *c);
 static void on_timer(uv_timer_t *timer);
 
-/* One timer per call stands on the earliest of its times. A time that moves away leaves the timer where
- * it is: it looks again when it rings, and so an active call touches no timer. */
+/* One timer per call stands on the earliest of its times. A time that moves away leaves
+ * the timer where it is: it looks again when it rings, and so an active call touches no
+ * timer. */
 static void caller_arm(struct caller *c, uint64_t due)
 {
     uint64_t now = uv_now(c->owner->loop);
@@ -189,7 +190,7 @@ static void tell_sent(struct caller *c, const struct fake_todo *todo)
 {
     const struct caller_watch *watch = c->owner->watch;
 
-    /* Where the server breaks off in the middle the answer may be the last thing to see. */
+    /* Where the server breaks off in the middle the answer is the last to see. */
     if (watch->sent != NULL)
         watch->sent(watch->context, todo->bytes, todo->len);
     send_bytes(c, todo->bytes, todo->len);
@@ -266,7 +267,8 @@ static void put_serial(char *at, uint32_t serial, unsigned base, size_t len)
     }
 }
 
-/* Where nobody listens on a port that clients are given too, TCP may connect a socket to itself. */
+/* Where nobody listens on a port that clients are given too, TCP may connect a socket to
+ * itself. */
 static bool own_end(const struct caller *c)
 {
     const struct caller_address *to = &c->owner->plan->address[c->address];
@@ -507,7 +509,8 @@ static void on_events(uv_poll_t *poll, int status, int events)
     for (int i = 0; i < count; i++) {
         struct caller *c = ready[i].data.ptr;
 
-        /* A descriptor comes once a turn, and only its own event closes it: c is not stale. */
+        /* A descriptor comes once a turn, and only its own event closes it: c is not
+         * stale. */
         if (c->state == STATE_CONNECTING || (ready[i].events & EPOLLOUT) != 0)
             on_writable(c);
         if (c->state == STATE_TALKING && (ready[i].events & ~(uint32_t)EPOLLOUT) != 0)

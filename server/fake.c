@@ -11,7 +11,8 @@
 #include "server/fake_words.h"
 
 enum {
-    /* Nagle's algorithm holds the line HANGUP back so long, when a response went just before it. */
+    /* Nagle's algorithm holds the line HANGUP back so long, when a response went just
+     * before it. */
     LATE_MS = 40,
     /* A sound that takes no time is taken for one of this length, in samples of 8 kHz. */
     SOUND_SAMPLES = 8000,
@@ -31,8 +32,9 @@ struct fake {
     const char *keys; /* not pressed yet */
     bool sighup, exit_on_hangup;
 
-    /* What the server sent. Asterisk reads it through a stdio buffer and looks at it only when the
-     * descriptor is readable: in[start..seen) stands in that buffer, in[seen..len) has yet to be read. */
+    /* What the server sent. Asterisk reads it through a stdio buffer and looks at it only
+     * when the descriptor is readable: in[start..seen) stands in that buffer,
+     * in[seen..len) has yet to be read. */
     struct text in;
     size_t start, seen;
     bool eof;
@@ -164,10 +166,12 @@ static void expand(const struct fake *f, const char *from, struct text *to)
     text_puts(to, from);
 }
 
-/* The handlers of commands: each puts the whole answer, without its newline, into f->answer and says
- * by f->run_ms how long it takes. False for bad usage. w has count words and a NULL behind them. */
+/* The handlers of commands: each puts the whole answer, without its newline, into
+ * f->answer and says by f->run_ms how long it takes. False for bad usage. w has count
+ * words and a NULL behind them. */
 
-/* As sscanf("%d") reads a C int: what follows the digits is not looked at, and what does not fit wraps. */
+/* As sscanf("%d") reads a C int: what follows the digits is not looked at, and what does
+ * not fit wraps. */
 static bool read_int(const char *word, int *value)
 {
     char *end;
@@ -232,7 +236,8 @@ static bool stream_file(struct fake *f, const char *const *w, size_t count)
     return true;
 }
 
-/* A wait for a key, which ends at once where one is pressed. ms below 0 is without an end. */
+/* A wait for a key, which ends at once where one is pressed. ms below 0 is without an
+ * end. */
 static void wait_for_key(struct fake *f, int ms, bool pressed)
 {
     if (!pressed)
@@ -614,7 +619,8 @@ static void run_line(struct fake *f)
     text_puts(&f->answer, "510 Invalid or unknown command");
 }
 
-/* Bytes came while a command runs: some commands stop then, and most of these never answer. */
+/* Bytes came while a command runs: some commands stop then, and most of these never
+ * answer. */
 static void interrupt(struct fake *f)
 {
     if (f->running->verb == VERB_WAIT_FOR_DIGIT) {
@@ -714,7 +720,8 @@ static bool out_of_memory(const struct fake *f)
            f->words.failed;
 }
 
-/* What the shell hears while nothing is to be sent: a time that begins, else to wait on. */
+/* What the shell hears while nothing is to be sent: a time that begins, else to wait
+ * on. */
 static void next_wait(bool *timed, unsigned ms, struct fake_todo *todo)
 {
     if (*timed)
@@ -780,7 +787,8 @@ void fake_next(struct fake *f, struct fake_todo *todo)
         return;
     }
     if (f->breach == NULL && !f->closing && f->eof) {
-        /* The step's own end: Asterisk says so once more, to a server that may have closed. */
+        /* The step's own end: Asterisk says so once more, to a server that may have
+         * closed. */
         f->closing = true;
         send_hangup(f);
         if (f->out.len > 0) {

@@ -1,6 +1,7 @@
-/* server/fake_env.h: the environment that opens a FastAGI connection, as Asterisk 22 sends it. No I/O.
- * Source: Asterisk res/res_agi.c, launch_netscript() and setup_env(), and recorded calls: "name: value"
- * lines ended by \n in a fixed order, nothing escaped, then an empty line. */
+/* server/fake_env.h: the environment that opens a FastAGI connection, as Asterisk 22
+ * sends it. No I/O.
+ * Source: Asterisk res/res_agi.c, launch_netscript() and setup_env(), and recorded calls:
+ * "name: value" lines ended by \n in a fixed order, nothing escaped, and an empty line. */
 #ifndef SERVER_FAKE_ENV_H
 #define SERVER_FAKE_ENV_H
 #include <stddef.h>
@@ -12,7 +13,8 @@ enum {
     FAKE_ENV_ARGS_MAX = 127, /* what AGI() takes */
 };
 
-/* What a call's environment says. NULL stands for what a plain call has; the strings are the caller's. */
+/* What a call's environment says. NULL stands for what a plain call has; the strings are
+ * the caller's. */
 struct fake_env {
     const char *request;   /* the URL */
     const char *script;    /* its path, "" for no line */
@@ -22,8 +24,8 @@ struct fake_env {
     const char *caller_name;
     const char *language;  /* default en */
     const char *extension; /* default s, and h on a dead channel */
-    /* "NAME=VALUE", NAME without its agi_: takes the place of the usual line of that name, or stands
-     * behind them all. */
+    /* "NAME=VALUE", NAME without its agi_: takes the place of the usual line of that
+     * name, or stands behind them all. */
     const char *lines[FAKE_ENV_LINES_MAX];
     size_t line_count;
     const char *const *args;

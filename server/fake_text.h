@@ -1,6 +1,6 @@
-/* server/fake_text.h: a growing piece of text. No I/O.
- * Zero-initialised; text_free() in the end. Out of memory is remembered, not returned: whoever appends
- * much asks `failed` once. */
+/* server/fake_text.h: a growing piece of text. No I/O. Zero-initialised; text_free() in
+ * the end. Out of memory is remembered, not returned: whoever appends much asks `failed`
+ * once. */
 #ifndef SERVER_FAKE_TEXT_H
 #define SERVER_FAKE_TEXT_H
 #include <stdbool.h>

@@ -17,13 +17,13 @@ struct fake_url {
     const char *whole;
     char host[FAKE_URL_HOST_MAX + 1]; /* without the brackets of an IPv6 literal */
     uint16_t port;
-    const char
-        *path; /* behind the first '/' after host and port, untouched; "" for none */
+    /* behind the first '/' after host and port, untouched; "" for none */
+    const char *path;
 };
 
-/* hagi:// is taken like agi://, without the look-up of SRV records that Asterisk does for it.
+/* hagi:// is taken like agi://, without the look-up of SRV records that Asterisk does.
  * On an error *reason says what was expected; static.
- * Errors: ERR_MALFORMED  no agi://, no host, or something else than a port behind the colon
+ * Errors: ERR_MALFORMED  no agi://, no host, or no number behind the colon
  *         ERR_RANGE      a port outside 1 to 65535
  *         ERR_TOO_LONG   a host or a URL above its limit */
 enum err fake_url_parse(const char *text, struct fake_url *url, const char **reason);

@@ -2,9 +2,9 @@
 
 #include <stdbool.h>
 
-/* Words are written back into the line behind the reader: what is written is never longer than
- * what was read, because each NUL takes the place of the blank that ends its word, and the last one
- * that of the line's end. */
+/* Words are written back into the line behind the reader: what is written is never longer
+ * than what was read, because each NUL takes the place of the blank that ends its word,
+ * and the last one that of the line's end. */
 struct splitter {
     const char **words;
     size_t count;

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-/* A value v of 64 or more has its highest bit at position 6 + d: d doublings, and the six bits
- * below the highest choose the step within the doubling. */
+/* A value v of 64 or more has its highest bit at position 6 + d: d doublings, and the six
+ * bits below the highest choose the step within the doubling. */
 static unsigned bin_of(uint64_t us)
 {
     unsigned doublings, bin;

@@ -1,5 +1,6 @@
-/* server/histogram.h: latencies in microseconds, counted in bins: the value of a percentile is at most
- * 1/64 too high, in a fixed amount of memory. No I/O, no allocation. */
+/* server/histogram.h: latencies in microseconds, counted in bins: the value of a
+ * percentile is at most 1/64 too high, in a fixed amount of memory. No I/O, no
+ * allocation. */
 #ifndef SERVER_HISTOGRAM_H
 #define SERVER_HISTOGRAM_H
 #include <stdint.h>
@@ -19,7 +20,8 @@ struct histogram {
 
 void histogram_add(struct histogram *h, uint64_t us);
 
-/* The smallest value that `share` (0 to 1) of all are not above; 0 where there are none. */
+/* The smallest value that `share` (0 to 1) of all are not above; 0 where there are
+ * none. */
 uint64_t histogram_at(const struct histogram *h, double share);
 
 #endif

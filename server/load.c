@@ -10,8 +10,9 @@
 enum {
     TICK_MS = 1, /* of the open loop, and of a start in small bursts */
     BURST = 64,  /* calls started per tick */
-    /* In a closed loop no more calls knock at once: where a listener's backlog (4096 as a rule) overflows,
-     * the kernel drops connections, and tries them again seconds later. */
+    /* In a closed loop no more calls knock at once: where a listener's backlog (4096 as a
+     * rule) overflows, the kernel drops connections, and tries them again seconds
+     * later. */
     KNOCKING_MAX = 1024,
     HANGUP_COMMANDS = 4, /* a caller who leaves does so within so many commands */
     PROGRESS_MS = 1000,
@@ -91,7 +92,7 @@ static void fill_closed(struct load *l, unsigned burst)
         start_one(l, uv_hrtime());
 }
 
-/* Calls are due at even distances; a latency counts from there, however late the start was. */
+/* Calls are due at even distances; a latency counts from there, however late it starts. */
 static void fill_open(struct load *l)
 {
     double age_s = (double)(uv_hrtime() - l->stats->begun_ns) / 1e9;

@@ -54,8 +54,9 @@ enum err stats_open(struct stats *stats, const char *numbers_path, bool number_e
 void stats_close(struct stats *stats);
 
 void stats_command(struct stats *stats, uint64_t us, bool first);
-/* Counts it and appends it to the file in one write, before its command is answered: whoever kills the
- * server finds every number there that was said. Ends the program where it cannot be written. */
+/* Counts it and appends it to the file in one write, before its command is answered:
+ * whoever kills the server finds every number there that was said. Ends the program where
+ * it cannot be written. */
 void stats_number(struct stats *stats, const char *number);
 enum verdict stats_ended(struct stats *stats, const struct caller_outcome *outcome);
 

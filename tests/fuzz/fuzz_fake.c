@@ -1,6 +1,7 @@
-/* tests/fuzz/fuzz_fake.c: any bytes as what a FastAGI server sends. The first byte chooses the caller and how
- * the rest is cut into reads. Whatever comes: Asterisk's side ends its turn, sends whole lines only,
- * answers no command twice, and finds words that another parser of the same rules finds. */
+/* tests/fuzz/fuzz_fake.c: any bytes as what a FastAGI server sends. The first byte
+ * chooses the caller and how the rest is cut into reads. Whatever comes: Asterisk's side
+ * ends its turn, sends whole lines only, answers no command twice, and finds words that
+ * another parser of the same rules finds. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ static void check(int holds)
         abort();
 }
 
-/* Blanks are escaped and quotes doubled into escapes: what was one word must come back as it was. */
+/* Blanks are escaped and quotes doubled into escapes: what was one word must come back as
+ * it was. */
 static void check_one_word(const char *line, size_t len)
 {
     char *quoted = malloc(2 * len + 3);

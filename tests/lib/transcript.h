@@ -1,5 +1,5 @@
-/* tests/lib/transcript.h: read a recorded session, tests/transcripts/README.md. For tests only: what is
- * not as it should be fails an assert. */
+/* tests/lib/transcript.h: read a recorded session, tests/transcripts/README.md. For tests
+ * only: what is not as it should be fails an assert. */
 #ifndef TESTS_LIB_TRANSCRIPT_H
 #define TESTS_LIB_TRANSCRIPT_H
 #include <assert.h>

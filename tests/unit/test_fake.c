@@ -1,4 +1,5 @@
-/* Asterisk's side of a call as agicall plays it, held against what a real Asterisk did. */
+/* Asterisk's side of a call as agicall plays it, held against what a real Asterisk
+ * did. */
 #include <criterion/criterion.h>
 
 #include "server/fake.h"
@@ -100,8 +101,9 @@ static struct fake_result result(const struct rig *r)
     return found;
 }
 
-/* Recorded sessions. A command's time passes when the record has its answer next; the caller of a record
- * in which a command fails with -1 and then HANGUP comes left in the middle of it. */
+/* Recorded sessions. A command's time passes when the record has its answer next; the
+ * caller of a record in which a command fails with -1 and then HANGUP comes left in the
+ * middle of it. */
 
 struct session {
     const char *name;
@@ -314,7 +316,8 @@ static void compare(const struct session *s)
     normalise(r.sent.len > 0 ? r.sent.at : "", &sent);
     if (wanted.at == NULL)
         text_puts(&wanted, "");
-    /* The last HANGUP of all is not in the record where the server had closed before it came. */
+    /* The last HANGUP of all is not in the record where the server had closed before it
+     * came. */
     cr_expect(sent.len == wanted.len || sent.len == wanted.len + strlen("HANGUP\n"),
               "%s: sent\n%s\nnot\n%s", s->name, sent.at, wanted.at);
     cr_expect(wanted.len == 0 || memcmp(sent.at, wanted.at, wanted.len) == 0,
@@ -571,8 +574,8 @@ Test(fake, a_nul_byte_is_a_breach)
     end(&r);
 }
 
-/* tests/transcripts/pipeline-one-write.txt: Asterisk has read both, and looks again only when the
- * descriptor is readable. */
+/* tests/transcripts/pipeline-one-write.txt: Asterisk has read both, and looks again only
+ * when the descriptor is readable. */
 Test(fake, the_second_of_two_commands_in_one_write_waits_for_more_bytes)
 {
     struct rig r;
