@@ -39,8 +39,11 @@ struct asks {
     enum ask_kind flight_kind;
     struct ask *flight;       /* the message under way, in its order; NULL for none */
     struct ask *flight_by_id; /* the same, as a table */
-    uint64_t
-        progress_ms; /* when it was sent, or when the last answer to a part of it came */
+    /* When the flight was sent, or when the last answer to a part of it came. */
+    uint64_t progress_ms;
+    uint64_t sent_ms;    /* when the last message was sent for the first time */
+    unsigned sent_items; /* of that message */
+    uint64_t hold_ms;    /* the next one gathers until then */
 
     bool connected;
     bool again; /* the flight is to be sent again at once: the connection is a new one */
@@ -177,7 +180,7 @@ static void flight_fill(struct asks *asks, enum ask_kind kind)
             break; /* No memory: it waits for the next message. */
         DL_DELETE(asks->queue[kind], ask);
         DL_APPEND(asks->flight, ask);
-        if (!ask->sent && kind == ASK_COUNT)
+        if (kind == ASK_COUNT)
             ask->count.heard = asks->heard;
         ask->sent = true;
         items++;
@@ -201,15 +204,34 @@ static void flight_write(const struct asks *asks, struct writer *w)
     msg_end(w, items);
 }
 
-bool asks_next(struct asks *asks, struct writer *w, uint64_t now_ms)
+/* Whether to wait for more to ask: see ASKS_GATHER_MS. */
+static bool gathers(struct asks *asks, size_t calls, uint64_t now_ms)
+{
+    bool more = asks->sent_items > 1 && 2 * asks->open < calls;
+
+    asks->hold_ms = more ? asks->sent_ms + ASKS_GATHER_MS : 0;
+    return now_ms < asks->hold_ms;
+}
+
+/* A new flight of what stands in the queues, if anything does. */
+static void take_off(struct asks *asks, uint64_t now_ms)
+{
+    /* Kinds take turns, so neither waits for more than one message of the other. */
+    enum ask_kind other = asks->flight_kind == ASK_COUNT ? ASK_GET : ASK_COUNT;
+
+    flight_fill(asks, asks->queue[other] != NULL ? other : asks->flight_kind);
+    asks->sent_ms = now_ms;
+    asks->sent_items = HASH_COUNT(asks->flight_by_id);
+}
+
+bool asks_next(struct asks *asks, struct writer *w, size_t calls, uint64_t now_ms)
 {
     if (!asks->connected)
         return false;
     if (asks->flight == NULL) {
-        /* Kinds take turns, so neither waits for more than one message of the other. */
-        enum ask_kind other = asks->flight_kind == ASK_COUNT ? ASK_GET : ASK_COUNT;
-
-        flight_fill(asks, asks->queue[other] != NULL ? other : asks->flight_kind);
+        if (asks->open == 0 || gathers(asks, calls, now_ms))
+            return false;
+        take_off(asks, now_ms);
         if (asks->flight == NULL)
             return false;
     } else if (!asks->again) {
@@ -332,8 +354,10 @@ uint64_t asks_due_ms(const struct asks *asks)
 
     if (!asks->connected || (asks->flight == NULL && asks->open == 0))
         return due;
-    if (asks->flight == NULL || asks->again)
+    if (asks->again)
         return 0;
+    if (asks->flight == NULL)
+        return due < asks->hold_ms ? due : asks->hold_ms;
     return due < asks->progress_ms + ASKS_RESEND_MS ? due
                                                     : asks->progress_ms + ASKS_RESEND_MS;
 }

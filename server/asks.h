@@ -18,6 +18,12 @@
 /* The state process answers within a sync of the disk; this is far above one, and far below answer-time. */
 enum { ASKS_RESEND_MS = 1000 };
 
+/* A message costs both processes some thirty system calls and thread switches, whatever it holds. So
+ * where the last one held more than one question, the next one goes out this long after it, at the
+ * soonest; but at once when half of the worker's calls wait for it, because then few are left who
+ * could still ask. A lone call never waits. */
+enum { ASKS_GATHER_MS = 2 };
+
 struct asks;
 struct ask; /* one question: asks owns it, until it is answered or given up */
 
@@ -51,8 +57,9 @@ void asks_disconnected(struct asks *asks);
  * position it heard. */
 bool asks_connected(const struct asks *asks);
 
-/* Write the message to send now into w, which has room for MSG_MAX bytes. false: none now. */
-bool asks_next(struct asks *asks, struct writer *w, uint64_t now_ms);
+/* Write the message to send now into w, which has room for MSG_MAX bytes; calls is how many the
+ * worker has. false: none now. */
+bool asks_next(struct asks *asks, struct writer *w, size_t calls, uint64_t now_ms);
 
 /* What the state process sent: one message or several, one behind the other (a POSITION and the
  * COUNT_REPs that it covers). A WELCOME has what was under way sent again. Answers to what

@@ -197,14 +197,14 @@ static uint64_t hello_due_ms(const struct client *client)
                : UINT64_MAX;
 }
 
-void client_send(struct client *client, uint64_t now_ms)
+void client_send(struct client *client, size_t calls, uint64_t now_ms)
 {
     struct writer w = writer_of(client->message, sizeof client->message);
 
     asks_expire(client->asks, now_ms);
     if (hello_due_ms(client) <= now_ms)
         client_hello(client, now_ms);
-    else if (asks_next(client->asks, &w, now_ms))
+    else if (asks_next(client->asks, &w, calls, now_ms))
         client_write(client, &w);
 }
 

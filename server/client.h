@@ -27,8 +27,8 @@ struct asks *client_asks(struct client *client);
 enum err client_receive(struct client *client, uint64_t now_ms);
 
 /* Give up what is too old, and send what has gathered if nothing is under way: once per turn of
- * the worker's loop, after its calls have asked. */
-void client_send(struct client *client, uint64_t now_ms);
+ * the worker's loop, after its calls have asked. calls: how many the worker has. */
+void client_send(struct client *client, size_t calls, uint64_t now_ms);
 
 /* When client_send() has something to do though nothing arrives; UINT64_MAX for never. */
 uint64_t client_due_ms(const struct client *client);

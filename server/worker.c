@@ -36,9 +36,6 @@ enum {
     /* For all else in a worker: messages, tables, nng's buffers. In bytes. */
     BASE_BYTES = 64 * 1024 * 1024,
     IDS_DRAWN = 64,
-    /* While the loop is never idle, what is asked gathers for so many turns: each message costs this
-     * process and the state process some thirty system calls and thread switches. */
-    HOLD_TURNS = 4,
 };
 
 /* What an epoll event is about; the first member of whatever its data points to. */
@@ -657,7 +654,6 @@ static int timeout_ms(const struct worker *w)
 static int run(struct worker *w)
 {
     struct epoll_event events[EVENTS_PER_TURN];
-    unsigned held = 0;
 
     while (!is_over(w)) {
         int n = epoll_wait(w->epoll, events, EVENTS_PER_TURN, timeout_ms(w));
@@ -670,10 +666,7 @@ static int run(struct worker *w)
         for (int i = 0; i < n; i++)
             on_event(w, &events[i]);
         on_timers(w);
-        if (n <= 0 || ++held >= HOLD_TURNS) {
-            client_send(w->client, w->now_ms);
-            held = 0;
-        }
+        client_send(w->client, w->conn_count, w->now_ms);
         free_dead(w);
         listen_if_room(w);
         if (!w->ready && client_served(w->client))

@@ -95,6 +95,8 @@ static struct ask *get(uint8_t id, struct caller *caller)
     return asks_get(asks, &req, caller, 0);
 }
 
+static size_t calls = 2; /* of the worker: with so few, nothing is worth gathering for */
+
 /* The message to send now: its items, 0 for none. */
 static unsigned next(uint64_t now_ms, enum msg_type *type, struct msg_count_req *reqs)
 {
@@ -102,7 +104,7 @@ static unsigned next(uint64_t now_ms, enum msg_type *type, struct msg_count_req 
     struct reader r;
     unsigned items;
 
-    if (!asks_next(asks, &w, now_ms))
+    if (!asks_next(asks, &w, calls, now_ms))
         return 0;
     r = reader_of(buffer, w.len);
     cr_assert_eq(msg_read_header(&r, type, &items), ERR_OK);
@@ -397,6 +399,80 @@ Test(asks, a_caller_may_ask_again_from_within_his_answer)
     answer(1, 1, 0);
     cr_assert_eq(next(0, &type, reqs), 1);
     cr_assert_eq(reqs[0].id.byte[0], 0xee);
+}
+
+Test(asks, a_part_of_the_answers_puts_off_sending_the_message_again)
+{
+    struct msg_count_req reqs[4];
+    struct caller a = {0}, b = {0};
+    enum msg_type type;
+
+    welcome(0);
+    count(1, &a, 0);
+    count(2, &b, 0);
+    next(0, &type, reqs);
+    answer(1, 1, ASKS_RESEND_MS - 1);
+    cr_assert_eq(next(ASKS_RESEND_MS, &type, reqs), 0);
+    cr_assert_eq(next(2 * ASKS_RESEND_MS - 1, &type, reqs), 1);
+    cr_assert_eq(reqs[0].id.byte[0], 2, "only what has no answer yet");
+}
+
+/* Two were under way together, so more may gather. */
+static void two_counted_of_many(struct caller *caller)
+{
+    struct msg_count_req reqs[4];
+    enum msg_type type;
+
+    calls = 100;
+    welcome(0);
+    count(1, caller, 1000);
+    count(2, caller, 1000);
+    cr_assert_eq(next(1000, &type, reqs), 2);
+    answer(1, 1, 1000);
+    answer(2, 2, 1000);
+}
+
+Test(asks, a_worker_of_many_calls_gathers_for_a_while_after_a_message_of_several)
+{
+    struct msg_count_req reqs[4];
+    struct caller a = {0};
+    enum msg_type type;
+
+    two_counted_of_many(&a);
+    count(3, &a, 1000);
+    cr_assert_eq(next(1000, &type, reqs), 0);
+    cr_assert_eq(asks_due_ms(asks), 1000 + ASKS_GATHER_MS);
+    count(4, &a, 1001);
+    cr_assert_eq(next(1000 + ASKS_GATHER_MS, &type, reqs), 2);
+}
+
+Test(asks, nothing_is_waited_for_when_half_of_the_calls_have_asked)
+{
+    struct msg_count_req reqs[4];
+    struct caller a = {0};
+    enum msg_type type;
+
+    two_counted_of_many(&a);
+    calls = 4;
+    count(3, &a, 1000);
+    cr_assert_eq(next(1000, &type, reqs), 0);
+    count(4, &a, 1000);
+    cr_assert_eq(next(1000, &type, reqs), 2);
+}
+
+Test(asks, a_lone_question_is_sent_at_once_after_a_lone_one)
+{
+    struct msg_count_req reqs[4];
+    struct caller a = {0};
+    enum msg_type type;
+
+    calls = 100;
+    welcome(0);
+    count(1, &a, 1000);
+    cr_assert_eq(next(1000, &type, reqs), 1);
+    answer(1, 1, 1000);
+    count(2, &a, 1000);
+    cr_assert_eq(next(1000, &type, reqs), 1);
 }
 
 Test(asks, a_position_and_the_answers_it_covers_may_come_in_one_piece)
