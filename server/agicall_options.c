@@ -23,7 +23,7 @@ enum {
 static const char help[] =
     "usage: agicall [options] agi://HOST[:PORT][/PATH] [ARGUMENT...]\n"
     "Plays Asterisk's side of a FastAGI call and shows the dialogue: > is what\n"
-    "Asterisk sends, < what the server sends. With --load it makes thousands of calls.\n"
+    "Asterisk sends, < what the server sends. With --load it makes thousands.\n"
     "\n"
     "  agicall agi://127.0.0.1/hits\n"
     "  agicall agi://[::1]:4573/count tickets by=1\n"

@@ -1,4 +1,4 @@
-/* server/fake_command.h: the AGI commands that Asterisk knows, and how each behaves. No I/O.
+/* server/fake_command.h: the AGI commands that Asterisk knows. No I/O.
  * Source: Asterisk 22 res/res_agi.c, the table of commands and their handlers. */
 #ifndef SERVER_FAKE_COMMAND_H
 #define SERVER_FAKE_COMMAND_H

@@ -1,7 +1,7 @@
 /* server/fake_env.h: the environment that opens a FastAGI connection, as Asterisk 22
  * sends it. No I/O.
  * Source: Asterisk res/res_agi.c, launch_netscript() and setup_env(), and recorded calls:
- * "name: value" lines ended by \n in a fixed order, nothing escaped, and an empty line. */
+ * "name: value" lines ended by \n in a fixed order, nothing escaped; an empty line. */
 #ifndef SERVER_FAKE_ENV_H
 #define SERVER_FAKE_ENV_H
 #include <stddef.h>

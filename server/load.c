@@ -92,7 +92,7 @@ static void fill_closed(struct load *l, unsigned burst)
         start_one(l, uv_hrtime());
 }
 
-/* Calls are due at even distances; a latency counts from there, however late it starts. */
+/* Calls are due at even distances; a latency counts from there. */
 static void fill_open(struct load *l)
 {
     double age_s = (double)(uv_hrtime() - l->stats->begun_ns) / 1e9;
