@@ -1,8 +1,8 @@
 /* tests/bench/bare.c: the yardstick: the dialogue of `hits` with as little as a server
  * can do. Two processes (or as many as told), each with an epoll descriptor, share a
  * listener; a call is a position in a fixed list of commands; nothing that comes is
- * looked at but the empty line that ends the environment; the number is an atomic counter in
- * shared memory, and gone in the end.
+ * looked at but the empty line that ends the environment; the number is an atomic counter
+ * in shared memory, and gone in the end.
  *
  *     bare [-p PORT] [-w WAIT_MS] [-n PROCESSES]
  *
