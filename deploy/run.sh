@@ -123,7 +123,7 @@ until listening; do
     sleep 0.1
 done
 
-printf '\nA call to agi://127.0.0.1:%s/hits; > is what Tally says, < what Asterisk would:\n\n' "$port"
+printf '\nA call to agi://127.0.0.1:%s/hits; > is what Asterisk would say, < what Tally says:\n\n' "$port"
 if ! "$build/bin/agicall" "agi://127.0.0.1:$port/hits" </dev/null; then
     say "the call failed"
     stop 1
