@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Without memory uthash would end the process; here the table stays as it was and the caller
- * finds the item not to be in it. */
+/* Without memory uthash would end the process; here the table stays as it was and the
+ * caller finds the item not to be in it. */
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 #include <utlist.h>
@@ -16,8 +16,9 @@ struct ask {
     bool sent;
     void *owner; /* NULL once forgotten */
     uint64_t given_up_ms;
-    /* Where it stands: in the list of all, by age, which is also by given_up_ms; and in its kind's
-     * queue or, while its message is under way, in the flight and the flight's table. */
+    /* Where it stands: in the list of all, by age, which is also by given_up_ms; and in
+     * its kind's queue or, while its message is under way, in the flight and the flight's
+     * table. */
     struct ask *older, *younger;
     struct ask *prev, *next;
     UT_hash_handle hh;
@@ -157,9 +158,9 @@ void asks_disconnected(struct asks *asks)
     asks->connected = false;
 }
 
-/* Move what stands in the queue of a kind into an empty flight, up to a message full. Of two with the
- * same id the second stays: an answer names its id alone, and if they differ, the second gets
- * another answer than the first. */
+/* Move what stands in the queue of a kind into an empty flight, up to a message full. Of
+ * two with the same id the second stays: an answer names its id alone, and if they
+ * differ, the second gets another answer than the first. */
 static void flight_fill(struct asks *asks, enum ask_kind kind)
 {
     struct ask *ask, *next;

@@ -12,11 +12,12 @@
 #include "common/ipc.h"
 #include "common/log.h"
 
-/* The state process starts again within milliseconds; nng's own first delay would be a second. */
+/* The state process starts again within milliseconds; nng's own first delay would be a
+ * second. */
 enum { RECONNECT_MIN_MS = 10, RECONNECT_MAX_MS = 100 };
 
-/* In messages. Without any, nng refuses a message while its thread is not yet back from sending the
- * last one, though that was answered. */
+/* In messages. Without any, nng refuses a message while its thread is not yet back from
+ * sending the last one, though that was answered. */
 enum { SEND_BUFFER = 4 };
 
 struct client {
@@ -127,7 +128,8 @@ struct asks *client_asks(struct client *client)
     return client->asks;
 }
 
-/* Whatever cannot be sent now is sent again after ASKS_RESEND_MS, or by the next connection. */
+/* Whatever cannot be sent now is sent again after ASKS_RESEND_MS, or by the next
+ * connection. */
 static void client_write(struct client *client, const struct writer *w)
 {
     nng_msg *msg;
@@ -175,8 +177,8 @@ enum err client_receive(struct client *client, uint64_t now_ms)
     enum err err;
 
     client_pipe(client, now_ms);
-    /* One only, since one is what is under way: trying for a second costs nearly as much as it
-     * does. The descriptor stays readable while there is another. */
+    /* One only, since one is what is under way: trying for a second costs nearly as much
+     * as it does. The descriptor stays readable while there is another. */
     if (nng_recvmsg(client->socket, &msg, NNG_FLAG_NONBLOCK) != 0)
         return ERR_OK;
     err = asks_answer(client->asks, nng_msg_body(msg), nng_msg_len(msg), now_ms);

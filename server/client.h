@@ -1,7 +1,7 @@
-/* server/client.h: a worker's end of the IPC to the state process: nng PAIR1 around asks.c.
- * The connection comes back by itself; meanwhile questions wait. nng has threads of its own, all
- * of which exist once client_new() has returned; its functions here are called by the worker's
- * one thread only. */
+/* server/client.h: a worker's end of the IPC to the state process: nng PAIR1 around
+ * asks.c. The connection comes back by itself; meanwhile questions wait. nng has threads
+ * of its own, all of which exist once client_new() has returned; its functions here are
+ * called by the worker's one thread only. */
 #ifndef SERVER_CLIENT_H
 #define SERVER_CLIENT_H
 #include "common/conf.h"
@@ -22,12 +22,13 @@ void client_fds(const struct client *client, int fds[CLIENT_FDS]);
 /* Questions: what asks_count(), asks_get() and asks_forget() say. */
 struct asks *client_asks(struct client *client);
 
-/* Take what arrived: answers are given from within. ERR_VERSION: the state process is another
- * version's, which no waiting cures. */
+/* Take what arrived: answers are given from within. ERR_VERSION: the state process is
+ * another version's, which no waiting cures. */
 enum err client_receive(struct client *client, uint64_t now_ms);
 
-/* Give up what is too old, and send what has gathered if nothing is under way: once per turn of
- * the worker's loop, after its calls have asked. calls: how many the worker has. */
+/* Give up what is too old, and send what has gathered if nothing is under way: once per
+ * turn of the worker's loop, after its calls have asked. calls: how many the worker has.
+ * */
 void client_send(struct client *client, size_t calls, uint64_t now_ms);
 
 /* When client_send() has something to do though nothing arrives; UINT64_MAX for never. */

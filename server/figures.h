@@ -1,5 +1,5 @@
-/* server/figures.h: what happened, as numbers in memory that all processes share: mapped by
- * the master before it forks, so a process that dies leaves its figures behind. */
+/* server/figures.h: what happened, as numbers in memory that all processes share: mapped
+ * by the master before it forks, so a process that dies leaves its figures behind. */
 #ifndef SERVER_FIGURES_H
 #define SERVER_FIGURES_H
 #include <stdatomic.h>
@@ -7,8 +7,8 @@
 
 #include "server/call.h"
 
-/* One writer each, a worker; any process may read. A worker that follows another one in its place goes on
- * with its numbers, except for `open`. */
+/* One writer each, a worker; any process may read. A worker that follows another one in
+ * its place goes on with its numbers, except for `open`. */
 struct figures_worker {
     _Atomic uint64_t taken;   /* connections accepted, those refused left out */
     _Atomic uint64_t refused; /* closed at once: not in the allow list */

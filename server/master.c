@@ -1,6 +1,6 @@
-/* server/master.c: tallyd's first process: reads tally.conf, opens the FastAGI sockets, then forks,
- * reaps, starts again and forwards signals. It has one thread and no state of calls or counters,
- * and never touches nng, which aborts in a child that inherits it. */
+/* server/master.c: tallyd's first process: reads tally.conf, opens the FastAGI sockets,
+ * then forks, reaps, starts again and forwards signals. It has one thread and no state of
+ * calls or counters, and never touches nng, which aborts in a child that inherits it. */
 #include <assert.h>
 #include <bsd/unistd.h>
 #include <errno.h>
@@ -34,11 +34,13 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 enum {
     /* Milliseconds. The children of a master that was killed end within this. */
     LISTEN_WAIT_MS = 5000,
-    /* For a worker to end beyond drain-time and answer-time, which bound it by themselves. */
+    /* For a worker to end beyond drain-time and answer-time, which bound it by
+     * themselves. */
     WORKER_GRACE_MS = 10000,
     /* For the state process to write its last checkpoint. */
     STATE_GRACE_MS = 60000,
-    /* Replaced workers whose calls have not ended yet: with so many, no new configuration is taken. */
+    /* Replaced workers whose calls have not ended yet: with so many, no new configuration
+     * is taken. */
     OLD_MAX = 4 * CONF_WORKERS_MAX,
     PLACES = OLD_MAX + 2 * CONF_WORKERS_MAX,
     /* Descriptors of a worker beside its calls: listeners, nng's, epoll; generously. */
@@ -120,8 +122,9 @@ static void log_figures(const struct master *m, const char *what)
              sum.ended[CALL_END_ERROR], sum.cut, sum.counts, sum.resends);
 }
 
-/* What ps shows: "tallyd: worker 1". Where a title is shorter than argv[0] was, libbsd puts a '.' at
- * argv[0]'s end, so that the kernel would take what follows for title; it shows the dot. */
+/* What ps shows: "tallyd: worker 1". Where a title is shorter than argv[0] was, libbsd
+ * puts a '.' at argv[0]'s end, so that the kernel would take what follows for title; it
+ * shows the dot. */
 static void title(const struct master *m, const char *text)
 {
     setproctitle("%s", text);
@@ -131,14 +134,16 @@ static void title(const struct master *m, const char *text)
 
 /* -- Starting processes -- */
 
-/* What every child does first. The master must not be outlived: its successor needs port and lock. */
+/* What every child does first. The master must not be outlived: its successor needs port
+ * and lock. */
 static void child_begin(const struct master *m, const struct slot *slot)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != m->pid)
         _exit(EXIT_FAILED);
     log_init(slot->role, m->conf->level);
     title(m, slot->role);
-    /* A terminal sends these to all of its processes, and what they mean is the master's to say. */
+    /* A terminal sends these to all of its processes, and what they mean is the master's
+     * to say. */
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
@@ -182,7 +187,15 @@ static unsigned place_take(struct master *m)
     return place;
 }
 
-/* Fork what the slot says into *process. Where that fails, the slot waits like after a crash. */
+/* Its process is no more, and with it its calls. */
+static void place_leave(struct master *m, unsigned place)
+{
+    figures_set(&figures_place(m->figures, place)->open, 0);
+    m->place_taken[place] = false;
+}
+
+/* Fork what the slot says into *process. Where that fails, the slot waits like after a
+ * crash. */
 static void start(struct master *m, struct slot *slot, struct process *process)
 {
     unsigned place = slot->number > 0 ? place_take(m) : 0;
@@ -480,7 +493,7 @@ static void state_ended(struct master *m, int status, uint64_t now)
 static void worker_ended(struct master *m, struct slot *slot, struct process *process,
                          int status, uint64_t now)
 {
-    m->place_taken[process->place] = false;
+    place_leave(m, process->place);
     if (m->phase == PHASE_RUN)
         start_later(slot, process, status, now);
     process->pid = 0;
@@ -495,7 +508,7 @@ static void old_ended(struct master *m, size_t i, int status)
     if (status != 0 && m->phase != PHASE_KILLED)
         log_error("a replaced worker (pid %d) %s: its calls are lost", (int)m->old[i].pid,
                   how);
-    m->place_taken[m->old[i].place] = false;
+    place_leave(m, m->old[i].place);
     m->old[i] = m->old[--m->old_count];
 }
 
@@ -678,7 +691,8 @@ static int run(struct master *m)
             err_errno("wait for", "signals");
             kill_all(m, EXIT_FAILED);
         }
-        /* Who says that it is ready may have ended since: in this order it is still known. */
+        /* Who says that it is ready may have ended since: in this order it is still
+         * known. */
         read_ready(m);
         read_signals(m);
     }
@@ -754,16 +768,15 @@ static int serve(struct master *m)
 
 static void usage(FILE *to)
 {
-    fputs(
-        "usage: tallyd -c FILE [-n]\n"
-        "Serve FastAGI calls, in the foreground, until SIGTERM or SIGINT.\n"
-        "  -c FILE  the configuration, tally.conf\n"
-        "  -n       check the configuration and exit: 0 good, 2 not\n"
-        "  -V       print the version and exit\n"
-        "  -h       print this and exit\n"
-        "SIGHUP reads the configuration again, SIGUSR1 logs the figures; a second SIGTERM\n"
-        "does not wait for calls to end.\n",
-        to);
+    fputs("usage: tallyd -c FILE [-n]\n"
+          "Serve FastAGI calls, in the foreground, until SIGTERM or SIGINT.\n"
+          "  -c FILE  the configuration, tally.conf\n"
+          "  -n       check the configuration and exit: 0 good, 2 not\n"
+          "  -V       print the version and exit\n"
+          "  -h       print this and exit\n"
+          "SIGHUP reads the configuration again, SIGUSR1 logs the figures; a second\n"
+          "SIGTERM does not wait for calls to end.\n",
+          to);
 }
 
 int main(int argc, char **argv)

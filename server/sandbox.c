@@ -115,7 +115,8 @@ static const int allowed[] = {
     SCMP_SYS(shutdown), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
     SCMP_SYS(setsockopt), SCMP_SYS(getsockopt), SCMP_SYS(getpeername),
     SCMP_SYS(getsockname),
-    /* nng: its IPC connection (it is made anew when the state process is), its threads. */
+    /* nng: its IPC connection (it is made anew when the state process is), its threads.
+     * */
     SCMP_SYS(connect), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(sendmsg),
     SCMP_SYS(recvmsg), SCMP_SYS(fcntl), SCMP_SYS(poll), SCMP_SYS(futex),
     SCMP_SYS(sched_yield), SCMP_SYS(eventfd2),
@@ -148,7 +149,8 @@ static int add_rules(scmp_filter_ctx filter)
         rv = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), refused[i], 0);
     if (rv == 0)
         rv = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, unix_only);
-    /* Each of nng's threads names itself when it first runs, which may be as late as now. */
+    /* Each of nng's threads names itself when it first runs, which may be as late as now.
+     * */
     if (rv == 0)
         rv = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, own_name);
     if (rv == 0)
@@ -165,11 +167,13 @@ static int load_filter(void)
 
     if (filter == NULL)
         return -ENOMEM;
-    /* nng's threads too; and the kernel's own error numbers, not one ECANCELED for all. */
+    /* nng's threads too; and the kernel's own error numbers, not one ECANCELED for all.
+     * */
     rv = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
     if (rv == 0)
         rv = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
-    /* The list is searched with every call: a tree finds its place sooner than a chain. */
+    /* The list is searched with every call: a tree finds its place sooner than a chain.
+     * */
     if (rv == 0)
         rv = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (rv == 0)

@@ -1,7 +1,7 @@
-/* server/timers.h: deadlines of many things, one each, as a heap. No I/O, no clock.
- * Most deadlines of a call are moved on before they are over (a command is answered long before
- * its time is up), so moving one to later costs nothing: the heap learns of it when the old
- * time comes. */
+/* server/timers.h: deadlines of many things, one each, as a heap. No I/O, no clock. Most
+ * deadlines of a call are moved on before they are over (a command is answered long
+ * before its time is up), so moving one to later costs nothing: the heap learns of it
+ * when the old time comes. */
 #ifndef SERVER_TIMERS_H
 #define SERVER_TIMERS_H
 #include <stddef.h>
@@ -28,7 +28,8 @@ void timers_stop(struct timers *timers, struct timer *timer);
 
 /* Stop and return one whose time is over; NULL when there is none. */
 struct timer *timers_over(struct timers *timers, uint64_t now_ms);
-/* No timer is over before this; UINT64_MAX: none runs. May be too early, never too late. */
+/* No timer is over before this; UINT64_MAX: none runs. May be too early, never too late.
+ * */
 uint64_t timers_due_ms(const struct timers *timers);
 
 #endif

@@ -24,14 +24,17 @@
 #include "server/timers.h"
 
 enum {
-    /* Of one listener per turn: while one worker takes these, another one that is idle takes the next. */
+    /* Of one listener per turn: while one worker takes these, another one that is idle
+     * takes the next. */
     ACCEPTS_PER_TURN = 8,
-    /* How long to leave the queue alone when there was no descriptor or memory for a connection. */
+    /* How long to leave the queue alone when there was no descriptor or memory for a
+     * connection. */
     ACCEPT_PAUSE_MS = 100,
     EVENTS_PER_TURN = 256,
     /* One for all calls: what arrived is handed on before the next read. */
     READ_BYTES = 64 * 1024,
-    /* Memory of a call beside its environment: itself, its questions, what malloc adds. In bytes. */
+    /* Memory of a call beside its environment: itself, its questions, what malloc adds.
+     * In bytes. */
     CALL_BYTES = 16 * 1024,
     /* For all else in a worker: messages, tables, nng's buffers. In bytes. */
     BASE_BYTES = 64 * 1024 * 1024,
@@ -158,7 +161,8 @@ static void log_peer(struct log_limit *limit, const struct worker *w,
 
 /* -- The listening sockets -- */
 
-/* They are in the set exactly while this worker takes calls, so a full one leaves callers to the others. */
+/* They are in the set exactly while this worker takes calls, so a full one leaves callers
+ * to the others. */
 static void listen_set(struct worker *w, bool on)
 {
     if (w->listening == on)
@@ -191,8 +195,8 @@ static void conn_deadline(struct conn *c)
                c->step_ms < c->whole_ms ? c->step_ms : c->whole_ms);
 }
 
-/* No shutdown() before the close(): a call ends with its last command answered, so nothing of ours
- * is on its way that a reset could overtake. */
+/* No shutdown() before the close(): a call ends with its last command answered, so
+ * nothing of ours is on its way that a reset could overtake. */
 static void conn_close(struct conn *c)
 {
     struct worker *w = c->worker;
@@ -238,7 +242,8 @@ static bool conn_keep(struct conn *c, const char *bytes, size_t len)
            epoll_ctl(c->worker->epoll, EPOLL_CTL_MOD, c->watch.fd, &event) == 0;
 }
 
-/* A command is one write, since half a line makes Asterisk spin. False: the connection is no more. */
+/* A command is one write, since half a line makes Asterisk spin. False: the connection is
+ * no more. */
 static bool conn_write(struct conn *c, const char *bytes, size_t len)
 {
     ssize_t n = 0;
@@ -369,7 +374,8 @@ static void on_got(void *owner, const struct msg_get_rep *rep)
 
 static const struct asks_owner asks_owner = {.counted = on_counted, .got = on_got};
 
-/* Also while a question is under way: Asterisk drops what it cannot write within 100 ms. */
+/* Also while a question is under way: Asterisk drops what it cannot write within 100 ms.
+ * */
 static void conn_read(struct conn *c)
 {
     struct worker *w = c->worker;
@@ -462,7 +468,8 @@ static struct conn *conn_new(struct worker *w, int fd,
     return c;
 }
 
-/* No descriptor or no memory for one more: without the pause, the loop would spin on the queue. */
+/* No descriptor or no memory for one more: without the pause, the loop would spin on the
+ * queue. */
 static void accept_pause(struct worker *w)
 {
     uint64_t more;
@@ -495,7 +502,8 @@ static bool accept_one(struct worker *w, int listener)
         accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd < 0) {
-        /* Anything else is about a connection that broke in the queue, as accept(2) says. */
+        /* Anything else is about a connection that broke in the queue, as accept(2) says.
+         * */
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             accept_pause(w);
         return w->listening && errno != EAGAIN;
@@ -523,12 +531,14 @@ static void accept_some(struct worker *w, int listener, unsigned most)
 
 /* -- The end -- */
 
-/* Who waits in the queues has a connection already, and would not try the next node any more. */
+/* Who waits in the queues has a connection already, and would not try the next node any
+ * more. */
 static void stop_listening(struct worker *w)
 {
     for (size_t i = 0; i < w->listener_count && w->listening; i++)
         accept_some(w, w->listener[i].fd, w->conf->calls);
-    /* Out of the set first: other processes hold the same sockets, so closing them does not do it. */
+    /* Out of the set first: other processes hold the same sockets, so closing them does
+     * not do it. */
     listen_set(w, false);
     for (size_t i = 0; i < w->listener_count; i++)
         close(w->listener[i].fd);
@@ -568,7 +578,8 @@ static void cut_calls(struct worker *w)
     }
 }
 
-/* Counts of callers who hung up are still asked for, until they are answered or given up. */
+/* Counts of callers who hung up are still asked for, until they are answered or given up.
+ * */
 static bool is_over(const struct worker *w)
 {
     if (w->failed)
@@ -648,9 +659,10 @@ static int timeout_ms(const struct worker *w)
     return due < 60000 ? (int)due : 60000;
 }
 
-/* epoll as it is, without libuv: libuv 1.44 never sets EPOLLEXCLUSIVE, and its uv_poll_t and
- * uv_timer_t would add 312 bytes and six system calls (strace: it probes, unregisters and sets
- * non-blocking by itself) to a call of `hits`, which makes about sixteen and takes less than 512 bytes. */
+/* epoll as it is, without libuv: libuv 1.44 never sets EPOLLEXCLUSIVE, and its uv_poll_t
+ * and uv_timer_t would add 312 bytes and six system calls (strace: it probes, unregisters
+ * and sets non-blocking by itself) to a call of `hits`, which makes about sixteen and
+ * takes less than 512 bytes. */
 static int run(struct worker *w)
 {
     struct epoll_event events[EVENTS_PER_TURN];
@@ -739,7 +751,6 @@ static void serve_on(struct worker *w, const struct listeners *listeners)
         w->listener[w->listener_count++] =
             (struct watch){WATCHED_LISTENER, listeners->fd[i]};
     update_clock(w);
-    figures_set(&w->figures->open, 0);
     listen_if_room(w);
 }
 

@@ -1,5 +1,6 @@
-/* server/worker.h: a worker process: accepts FastAGI connections on the sockets it inherited and runs
- * the calls in one event loop. Unprivileged: it has no key and can open no file. */
+/* server/worker.h: a worker process: accepts FastAGI connections on the sockets it
+ * inherited and runs the calls in one event loop. Unprivileged: it has no key and can
+ * open no file. */
 #ifndef SERVER_WORKER_H
 #define SERVER_WORKER_H
 #include <signal.h>
@@ -9,10 +10,10 @@
 #include "server/listen.h"
 #include "server/script.h"
 
-/* Signals of the master's, blocked since before the fork. STOP: take no more calls, let those here finish for at most
- * drain-time; a second one: do not wait for them. RETIRE: the same without that
- * bound, because others serve on and every call ends by call-time: no caller is lost to a new
- * configuration. */
+/* Signals of the master's, blocked since before the fork. STOP: take no more calls, let
+ * those here finish for at most drain-time; a second one: do not wait for them. RETIRE:
+ * the same without that bound, because others serve on and every call ends by call-time:
+ * no caller is lost to a new configuration. */
 enum { WORKER_STOP = SIGTERM, WORKER_RETIRE = SIGUSR2 };
 
 /* What the master prepared before it forked; all of it must live on. */

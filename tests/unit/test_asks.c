@@ -345,7 +345,8 @@ Test(asks, counts_and_gets_take_turns)
     cr_assert_eq(type, MSG_COUNT_REQ);
 }
 
-/* An answer names nothing but the id, and the second may get another one than the first. */
+/* An answer names nothing but the id, and the second may get another one than the first.
+ * */
 Test(asks, two_counts_of_one_id_are_never_under_way_together)
 {
     struct msg_count_req reqs[4];

@@ -1,4 +1,5 @@
-/* A process that ends unasked is started again: at once, then later and later, within a bound. */
+/* A process that ends unasked is started again: at once, then later and later, within a
+ * bound. */
 #include <criterion/criterion.h>
 
 #include "server/backoff.h"

@@ -1,5 +1,5 @@
-/* What a worker can no longer do once it has entered the sandbox. Each test does it in a child, since
- * there is no way back out. */
+/* What a worker can no longer do once it has entered the sandbox. Each test does it in a
+ * child, since there is no way back out. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
