@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nng/protocol/reqrep0/req.h>
-#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@
 #include "replica/key.h"
 #include "replica/streams.h"
 
-enum { CONNECT_TRY_MS = 100 };
+enum { CONNECT_TRY_MS = 100 }; /* between one dial and the next */
 
 static enum err complain(const char *what, const char *path)
 {
@@ -61,18 +60,14 @@ void ctl_node_close(struct ctl_node *node)
 
 /* ---- from the state process ---- */
 
-/* A process that is just ending may still take the connection, and then not answer: so everything but
- * a lack of permission is tried again. */
+/* nng dials in the background, and again until somebody answers: a dial that waits knows no limit, and a
+ * process that is stopped, or just ending, still takes connections and never greets. So what bounds
+ * the wait is the reply's limit. Only a lack of permission is not worth one. */
 static int dial(nng_socket socket)
 {
-    int waited = 0, failed = nng_dial(socket, IPC_CONTROL_URL, NULL, 0);
-
-    while (failed != 0 && failed != NNG_EPERM && waited < CTL_CONNECT_MS) {
-        waited += CONNECT_TRY_MS;
-        poll(NULL, 0, CONNECT_TRY_MS);
-        failed = nng_dial(socket, IPC_CONTROL_URL, NULL, 0);
-    }
-    return failed;
+    if (access(IPC_FOLDER, X_OK) != 0 && errno == EACCES)
+        return NNG_EPERM;
+    return nng_dial(socket, IPC_CONTROL_URL, NULL, NNG_FLAG_NONBLOCK);
 }
 
 static int connect_node(struct ctl_node *node)

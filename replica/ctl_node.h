@@ -10,10 +10,8 @@
 #include "replica/control.h"
 #include "replica/look.h"
 
-enum {
-    CTL_CONNECT_MS = 5000, /* a state process that is being restarted is waited for */
-    CTL_REPLY_MS = 10000,
-};
+/* Until the reply: a state process that is being restarted is waited for. */
+enum { CTL_REPLY_MS = 10000 };
 
 struct ctl_node {
     bool running;
