@@ -157,6 +157,33 @@ class Kills(ServerTest):
             node.start()  # without a look at the children
             self.assertEqual(call(node).number, number)
 
+    def test_a_state_process_that_hangs_keeps_no_caller_longer_than_answer_time(self):
+        node = self.node(fastagi="answer-time = 1s").start()
+        self.assertEqual(call(node).number, 1)
+        state = node.state_pid()
+        os.kill(state, signal.SIGSTOP)
+        for kill_worker in (False, True):
+            if kill_worker:
+                # The next worker finds a state process that takes its connection and says nothing.
+                for pid in node.workers(2):
+                    os.kill(pid, signal.SIGKILL)
+                    eventually(lambda: not alive(pid), 5, "the worker is gone")
+            heard = eventually(lambda: self.try_call(node), 10, "a call is taken")
+            self.assertIn('STREAM FILE an-error-has-occurred ""', heard.commands)
+            self.assertLess(heard.seconds, seconds(3))
+        os.kill(state, signal.SIGCONT)
+        # Whoever heard no number may have been counted (UNKNOWN), but nobody is twice.
+        number = eventually(lambda: self.try_call(node), 10, "counting goes on").number
+        self.assertIn(number, (2, 3, 4))
+        self.assertEqual(node.total("fast"), number)
+
+    def try_call(self, node):
+        try:
+            heard = call(node)
+        except OSError:
+            return None
+        return heard if heard.ended else None
+
     def test_a_worker_stopped_after_the_durable_count_gets_the_first_number(self):
         self.stopped_worker(kill_state=False)
 
