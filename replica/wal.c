@@ -341,6 +341,19 @@ static enum err scan_next(struct scan *s, struct header *h, struct wal_frame *fr
     return err == ERR_OK ? ERR_NOT_FOUND : err;
 }
 
+/* How many zero bytes stand at `at`. */
+static size_t zeros_at(const uint8_t *at, size_t len)
+{
+    static const uint8_t zeros[4096];
+    size_t n = 0;
+
+    while (len - n >= sizeof zeros && memcmp(at + n, zeros, sizeof zeros) == 0)
+        n += sizeof zeros;
+    while (n < len && at[n] == 0)
+        n++;
+    return n;
+}
+
 /* Behind a bad frame: does any frame that is right in itself say that the log was durable beyond the bad one?
  * Sets end->torn where anything but zeros is found. */
 static enum err find_witness(struct scan *s, uint64_t bad, bool *found)
@@ -361,8 +374,7 @@ static enum err find_witness(struct scan *s, uint64_t bad, bool *found)
                 return ERR_OK;
             }
             /* Most of it is zeros, and those hold no frame. */
-            for (step = 0; step < len && at[step] == 0; step++)
-                ;
+            step = zeros_at(at, len);
             s->end->torn = s->end->torn || step < len;
             /* A frame may begin with zero bytes: its checksum's. */
             s->offset += step > FRAME_CHECKED + 1 ? step - FRAME_CHECKED : 1;
@@ -409,6 +421,24 @@ static enum err scan_seek(struct scan *s, const struct wal_mark *from)
     return window_open(&s->window, &all->list[s->at]);
 }
 
+/* The log seems to be torn here, and is going to be cut: unless it was the reading that went wrong. */
+static enum err look_again(struct scan *s)
+{
+    struct wal_frame frame;
+    struct header h;
+    enum err err = window_open(&s->window, &s->segments.list[s->at]);
+
+    if (err == ERR_OK)
+        err = scan_next(s, &h, &frame);
+    if (err == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (err != ERR_OK)
+        return err;
+    log_alarm("%s: what stands at offset %" PRIu64 " reads different the second time",
+              s->end->file, s->end->offset);
+    return ERR_IO;
+}
+
 static enum err scan_frames(struct scan *s, wal_frame_fn *fn, void *arg)
 {
     struct wal_frame frame;
@@ -439,7 +469,7 @@ static enum err scan_frames(struct scan *s, wal_frame_fn *fn, void *arg)
     s->at = at;
     s->offset = offset;
     if (err != ERR_OK || !witness)
-        return err;
+        return err == ERR_OK && s->end->torn ? look_again(s) : err;
     log_alarm("%s: damaged at offset %" PRIu64
               ": what stood there was durable once and is no "
               "longer whole",
@@ -495,21 +525,43 @@ static enum err open_segment(struct wal *w, size_t index, struct disk_file **fil
     return w->disk->ops->open(w->disk, name, file);
 }
 
-/* Write [from, to) of the file again with what it reads as. */
+/* Whether bytes, which begin at lsn, are whole frames that end in the log's last one. */
+static bool ends_log(const struct wal *w, const uint8_t *bytes, size_t len, uint64_t lsn)
+{
+    struct header h = {0};
+    size_t at = 0;
+
+    for (; at < len; at += WAL_FRAME_HEADER + h.payload) {
+        uint64_t before = h.check;
+
+        if (!frame_good(bytes + at, len - at, lsn + at, &h) ||
+            (at > 0 && h.previous != before))
+            return false;
+    }
+    return h.check == w->durable.check;
+}
+
+/* Write [from, to) of the file, which are of one batch, again with what they read as. That is another read than
+ * the scan's, and what it gives will be believed: so it is looked at again. */
 static enum err rewrite(struct wal *w, struct disk_file *file, uint64_t from, uint64_t to)
 {
-    enum err err = ERR_OK;
-    size_t len, got;
+    const struct wal_segment *segment = &w->segments.list[w->current];
+    size_t len = (size_t)(to - from), got;
+    enum err err;
 
-    for (; from < to && err == ERR_OK; from += len) {
-        len = to - from < sizeof w->batch ? (size_t)(to - from) : sizeof w->batch;
-        err = w->disk->ops->read(file, from, w->batch, len, &got);
-        if (err == ERR_OK && got < len)
-            err = ERR_CORRUPT;
-        if (err == ERR_OK)
-            err = w->disk->ops->write(file, from, w->batch, len);
+    if (len == 0)
+        return ERR_OK;
+    assert(len <= sizeof w->batch);
+    err = w->disk->ops->read(file, from, w->batch, len, &got);
+    if (err != ERR_OK)
+        return err;
+    if (got < len || !ends_log(w, w->batch, len, segment->base + from)) {
+        log_alarm("segment %" PRIu64 ": the log's last write, at offset %" PRIu64
+                  ", reads different the second time",
+                  segment->number, from);
+        return ERR_IO;
     }
-    return err;
+    return w->disk->ops->write(file, from, w->batch, len);
 }
 
 /* Zeros over what a torn batch may have left in this segment from offset on. */
