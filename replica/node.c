@@ -100,7 +100,7 @@ static enum err load_checkpoint(struct node *node)
                               node->core, &node->last);
         if (err == ERR_OK) {
             node->before.number = i + 1 < count ? numbers[i + 1] : 0;
-            return remove_checkpoints(node, node->before.number);
+            return ERR_OK;
         }
         core_free(node->core);
         node->core = NULL;
@@ -123,22 +123,21 @@ static void load_before(struct node *node)
         node->before.mark = (struct wal_mark){0};
 }
 
+/* Nothing is written or removed before the whole log was read: what is refused stays as it was. */
 static enum err recover(struct node *node)
 {
-    const struct wal_mark *from = NULL;
+    static const struct wal_mark
+        beginning; /* of the log: needed where no checkpoint is whole */
     enum err err = load_checkpoint(node);
 
     if (err != ERR_OK)
         return err;
     load_before(node);
-    if (node->last.number != 0)
-        from = &node->last.mark;
-    err = wal_open(node->config.disk, node->config.segment_bytes, from, replay, node,
+    err = wal_open(node->config.disk, node->config.segment_bytes,
+                   node->last.number != 0 ? &node->last.mark : &beginning, replay, node,
                    &node->wal);
-    if (err == ERR_OK && node->last.number == 0 && wal_first(node->wal) != 0) {
-        log_alarm("the log's beginning is gone and no checkpoint is whole");
-        err = ERR_CORRUPT;
-    }
+    if (err == ERR_OK)
+        err = remove_checkpoints(node, node->before.number);
     if (err == ERR_REFUSED)
         log_error(
             "the log holds blocks of another cluster: set the state directory aside");
