@@ -161,11 +161,8 @@ static enum err apply_block(struct core *core, const struct block *block, bool h
         item = components[i]->apply(core->state[i], &op, here);
         if (item == NULL)
             return ERR_MEMORY;
-        if (stream->own > 0 && !here) {
-            /* An id stands twice only where the first was forgotten before the second came. */
-            if (requests_find(core->requests, &op.id) == NULL)
-                remember(core, &op, item, (struct own_place){stream->own, block->number});
-        }
+        if (stream->own > 0 && !here)
+            remember(core, &op, item, (struct own_place){stream->own, block->number});
         core->ops++;
     }
     stream->end.position.number = block->number;

@@ -71,11 +71,14 @@ const struct request *requests_find(const struct requests *r, const struct id *i
 
 static void forget_oldest(struct requests *r)
 {
-    struct request *gone = &r->ring[r->oldest++ & (r->size - 1)];
-    size_t hole = place_of(r, &gone->id), mask = 2 * r->size - 1;
+    size_t mask = 2 * r->size - 1, index = r->oldest++ & (r->size - 1);
+    struct request *gone = &r->ring[index];
+    size_t hole = place_of(r, &gone->id);
 
     assert(r->table[hole] != 0);
     r->reach = gone->place;
+    if (r->table[hole] != index + 1)
+        return; /* The same id came again behind it. */
     for (size_t at = next_place(r, hole); r->table[at] != 0; at = next_place(r, at)) {
         size_t from = home(r, &r->ring[r->table[at] - 1].id);
 
@@ -96,7 +99,6 @@ void requests_add(struct requests *r, const struct request *request)
         forget_oldest(r);
     index = r->added++ & (r->size - 1);
     at = place_of(r, &request->id);
-    assert(r->table[at] == 0);
     r->ring[index] = *request;
     r->table[at] = (uint32_t)index + 1;
 }

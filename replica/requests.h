@@ -32,7 +32,9 @@ void requests_free(struct requests *r);
 
 /* NULL: not among those remembered. Good until the next add. */
 const struct request *requests_find(const struct requests *r, const struct id *id);
-/* The oldest is forgotten where there is no room. The id must not be in it. */
+/* The oldest is forgotten where there is no room. An id that is in it already is then found as it was added last:
+ * it was counted again because it had been forgotten, and what was rebuilt from the log may still have it, since the
+ * ops of a block do not stand in the order in which they came. */
 void requests_add(struct requests *r, const struct request *request);
 /* The place of the last one that was forgotten: of every block behind it, all requests are remembered. */
 struct own_place requests_reach(const struct requests *r);
