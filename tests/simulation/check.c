@@ -106,7 +106,7 @@ static void check_memory(struct sim *s)
     struct idmap known = {0};
     struct reader r;
     uint8_t *bytes = own_memory(node_core(s->process.node), &r);
-    int64_t reach, most, least;
+    int64_t reach, right;
     uint64_t stream, number, count;
 
     check_own_streams(s, &r);
@@ -114,11 +114,11 @@ static void check_memory(struct sim *s)
     number = read_varint(&r);
     count = read_varint(&r);
     reach = place_frame(s, stream, number);
-    most = history_reach(s->history, &least);
-    if (reach > most || reach < least)
+    right = history_reach(s->history);
+    if (reach != right)
         broken("the node's memory reaches back to block %" PRId64
-               " of its own, and must to one from %" PRId64 " to %" PRId64,
-               reach, least, most);
+               " of its own, and must to %" PRId64,
+               reach, right);
     for (uint64_t i = 0; i < count; i++)
         check_request(s, &r, &known);
     if (!reader_done(&r))
@@ -130,9 +130,11 @@ static void check_memory(struct sim *s)
             break;
         if (idmap_get(&known, &c->id) < 0)
             broken(
-                "a count of block %u of its own is not remembered, and the memory says "
-                "that it reaches back to %" PRId64,
-                c->frame, reach);
+                "a count of block %u of its own is not remembered (%zu of %zu, before: "
+                "%" PRId64 "), and the memory of %zu, with %" PRIu64
+                " in it, says that it reaches back to %" PRId64,
+                c->frame, i - 1, history_counts(s->history), c->before, s->plan.requests,
+                count, reach);
     }
     idmap_clear(&known);
     free(bytes);

@@ -192,8 +192,8 @@ static void look_at_frames(struct sim *s, uint64_t from, struct verdict *v)
         return;
     }
     v->cut_frame = (int64_t)bad;
-    /* What was tried behind it may be a witness too, or may be gone. */
-    v->may_refuse = v->may_refuse || history_tried(s->history) > 0;
+    /* What was tried behind it, or a ghost, may be a witness too, or may be gone. */
+    v->may_refuse = v->may_refuse || s->haunted || history_tried(s->history) > 0;
 }
 
 void damage_verdict(struct sim *s, struct verdict *v)
@@ -284,6 +284,7 @@ static void ghost(struct sim *s)
     simfile_plant(file, last->end - base_of(s, file), bytes, len);
     free(bytes);
     trace_name(TRACE_GHOST, simfile_name(file), last->end - base_of(s, file), 0);
+    s->haunted = true;
     s->result->faults[FAULT_ghost]++;
 }
 

@@ -26,7 +26,6 @@ struct history {
     size_t frame_count, frame_size;
     struct counted *counts;
     size_t count_count, count_size;
-    size_t repeats; /* counts whose id stood in the log before and was forgotten */
     struct own_stream *streams;
     size_t stream_count, stream_size;
     struct history_total totals[HISTORY_COUNTERS];
@@ -37,7 +36,8 @@ struct history {
     struct kept_frame **tried;
     size_t tried_count, tried_size;
 
-    bool live; /* recovered, and not dead */
+    bool live;        /* recovered, and not dead */
+    uint64_t may_cut; /* LSN */
     struct public_key key;
     struct id stream;
     size_t capacity, items_max;
@@ -109,6 +109,7 @@ void history_run(struct history *h, const struct public_key *key, const struct i
                  size_t capacity, size_t items_max)
 {
     h->live = false;
+    h->may_cut = UINT64_MAX;
     h->key = *key;
     h->stream = *stream;
     h->capacity = capacity;
@@ -118,12 +119,17 @@ void history_run(struct history *h, const struct public_key *key, const struct i
 
 static void forget_all(struct history *h)
 {
-    h->frame_count = h->count_count = h->stream_count = h->repeats = 0;
+    h->frame_count = h->count_count = h->stream_count = 0;
     memset(h->totals, 0, sizeof h->totals);
     idmap_clear(&h->ids);
     h->tried_count = 0;
     h->live = false;
     pending_clear(h);
+}
+
+void history_may_cut(struct history *h, uint64_t lsn)
+{
+    h->may_cut = lsn;
 }
 
 void history_wipe(struct history *h)
@@ -232,7 +238,6 @@ static void check_first_block(struct history *h, const struct block *b)
         broken("a stream's first block does not name the end of the one before it");
     if (last != NULL && !id_equal(&h->cluster, &b->origin.cluster))
         broken("the cluster's id changed");
-    h->cluster = b->origin.cluster;
 }
 
 static void check_chain(struct history *h, const struct block *b, bool verify)
@@ -242,6 +247,7 @@ static void check_chain(struct history *h, const struct block *b, bool verify)
     if (b->number == 1) {
         if (verify)
             check_first_block(h, b);
+        h->cluster = b->origin.cluster;
         h->streams =
             room(h->streams, h->stream_count, &h->stream_size, sizeof *h->streams);
         h->streams[h->stream_count++] =
@@ -299,7 +305,6 @@ static void push_op(struct history *h, const struct op *op, bool live)
                counter, op->before, total->total);
     total->total += op->value;
     total->known = true;
-    h->repeats += before >= 0;
     h->counts = room(h->counts, h->count_count, &h->count_size, sizeof *h->counts);
     h->counts[h->count_count] = (struct counted){.id = op->id,
                                                  .value = op->value,
@@ -426,7 +431,8 @@ void history_writes(struct history *h, const struct simfile *file, uint64_t offs
     lsn = segment.base + offset;
     if (lsn < end) {
         n = end - lsn < len ? (size_t)(end - lsn) : len;
-        check_same(file, offset, at, n);
+        if (lsn + n <= h->may_cut)
+            check_same(file, offset, at, n);
         at += n;
         len -= n;
         lsn += n;
@@ -541,14 +547,10 @@ static int64_t frame_of(const struct history *h, int64_t index)
                                           : (int64_t)h->frame_count;
 }
 
-int64_t history_reach(const struct history *h, int64_t *sure_below)
+int64_t history_reach(const struct history *h)
 {
-    int64_t forgotten =
-        (int64_t)(h->count_count + h->pending_count) - (int64_t)h->capacity;
-
-    /* A repeat of a forgotten id may take no place of its own in a memory that was rebuilt. */
-    *sure_below = frame_of(h, forgotten - (int64_t)h->repeats - 1);
-    return frame_of(h, forgotten - 1);
+    return frame_of(h, (int64_t)(h->count_count + h->pending_count) -
+                           (int64_t)h->capacity - 1);
 }
 
 /* The frame that a worker had last heard of; -1: before all; -2: this log does not hold it. */
@@ -581,11 +583,11 @@ static size_t names_known(const struct history *h)
 static void expect_new(const struct history *h, struct expected *e)
 {
     const struct msg_count_req *req = &e->req;
-    int64_t none, reach = history_reach(h, &none), heard = heard_frame(h, &req->heard);
+    int64_t reach = history_reach(h), heard = heard_frame(h, &req->heard);
     uint32_t counter = history_counter(req->name, req->name_len);
 
-    e->may_be_unknown = heard < reach || heard == -2;
-    if (heard < none || heard == -2)
+    e->may_be_unknown = heard < reach;
+    if (e->may_be_unknown)
         return;
     if (counter >= HISTORY_COUNTERS || !name_valid(req->name, req->name_len)) {
         e->refusal = STATUS_ERROR;
@@ -611,17 +613,18 @@ void history_expect(struct history *h, const struct msg_count_req *req,
                     struct expected *e)
 {
     const struct pending *p = pending_find(h, &req->id);
-    int64_t index = idmap_get(&h->ids, &req->id), none, reach;
+    int64_t index = idmap_get(&h->ids, &req->id), frame, reach = history_reach(h);
 
     *e = (struct expected){.req = *req};
     if (p != NULL) {
         expect_known(e, p->counter, p->value);
         return;
     }
-    reach = history_reach(h, &none);
-    if (index < 0 || frame_of(h, index) <= reach)
+    frame = frame_of(h, index);
+    if (index < 0 || frame <= reach)
         expect_new(h, e);
-    if (index >= 0 && frame_of(h, index) >= none && frame_of(h, index) >= 0)
+    /* Of the block at the reach itself, some may be remembered. */
+    if (index >= 0 && frame >= reach)
         expect_known(e, h->counts[index].counter, h->counts[index].value);
 }
 
@@ -696,8 +699,8 @@ void history_answered(struct history *h, const struct expected *e,
             broken("UNKNOWN is answered, and it can be told");
         return;
     case STATUS_UNAVAILABLE:
-        if (!e->may_count)
-            broken("UNAVAILABLE is answered to what is known or is to be refused");
+        if (!e->may_count && e->refusal == 0)
+            broken("UNAVAILABLE is answered to what is known or cannot be told");
         if (has_room)
             broken("UNAVAILABLE is answered, and the log has room");
         return;

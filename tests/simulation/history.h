@@ -51,6 +51,8 @@ void history_free(struct history *h);
 /* A run begins. capacity: request ids that it remembers. */
 void history_run(struct history *h, const struct public_key *key, const struct id *stream,
                  size_t capacity, size_t items_max);
+/* From this LSN on the log may be cut, though it was durable: it rotted. */
+void history_may_cut(struct history *h, uint64_t lsn);
 /* Its directory is empty. */
 void history_wipe(struct history *h);
 
@@ -75,8 +77,8 @@ const struct own_stream *history_stream(const struct history *h, size_t index);
 /* Whether the block `frame` holds this count. */
 bool history_has(const struct history *h, const struct id *id, size_t frame,
                  int64_t value, int64_t number);
-/* Of the counts in frames behind this one, all are remembered; of those before frame *sure_below none. */
-int64_t history_reach(const struct history *h, int64_t *sure_below);
+/* The last frame of which a count may be forgotten; -1: none. Of all behind it, all are remembered. */
+int64_t history_reach(const struct history *h);
 
 /* Go back to the first `frames`, where that is allowed to have happened. */
 void history_cut(struct history *h, size_t frames);

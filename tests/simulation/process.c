@@ -218,7 +218,8 @@ static void judge(struct sim *s, enum err err, const struct verdict *v, uint64_t
 {
     bool refused = err == ERR_CORRUPT || err == ERR_VERSION;
 
-    if (simdisk_dead(s->disk) || (err == ERR_IO && simdisk_failed(s->disk)))
+    if (simdisk_dead(s->disk) ||
+        (err == ERR_IO && (simdisk_failed(s->disk) || simdisk_flipped(s->disk))))
         return;
     if (err == ERR_OK && v->must_refuse)
         broken("rot is taken for good: %s at %" PRIu64, v->file, v->offset);
@@ -234,7 +235,8 @@ static void judge(struct sim *s, enum err err, const struct verdict *v, uint64_t
             s->alarms);
     if (err == ERR_CORRUPT && !s->alarmed)
         broken("the directory is refused without an alarm");
-    if (v->must_refuse && v->file[0] != '\0' && !simdisk_flipped(s->disk))
+    if (err == ERR_CORRUPT && v->must_refuse && v->file[0] != '\0' &&
+        !simdisk_flipped(s->disk))
         check_alarm(s, v);
     if (simdisk_hash(s->disk) != before)
         broken("the directory is refused, and was changed");
@@ -252,8 +254,8 @@ static void take_cut(struct sim *s, const struct verdict *v, uint64_t end)
         return;
     while (cut > 0 && history_frame(s->history, cut - 1)->end > end)
         cut--;
-    if (simdisk_flipped(s->disk) && frames > 0 && cut + 1 >= frames) {
-        /* Only the last one has nothing behind it. */
+    if (simdisk_flipped(s->disk) > 1 && cut + 1 >= frames) {
+        /* Only the last one has nothing behind it; and it was looked at twice. */
     } else if (v->cut_frame < 0 || cut < (size_t)v->cut_frame) {
         return; /* history_recovered() says so. */
     }
@@ -271,11 +273,14 @@ static void recovered(struct sim *s, const struct verdict *v)
     trace(TRACE_RECOVERED, figures.end.lsn, figures.recovered_blocks);
     s->result->recoveries++;
     s->starts = 0;
+    s->haunted = false;
     check_recovered(s);
     for (unsigned i = 0; i < s->plan.workers; i++)
         clients_welcome(s, i);
     process_maintain(s);
 }
+
+static void process_bury(struct sim *s);
 
 void process_start(struct sim *s)
 {
@@ -300,6 +305,9 @@ void process_start(struct sim *s)
     configure(s, &config);
     history_run(s->history, &s->key.public, &config.core.stream, config.core.requests,
                 config.core.items_max);
+    if (verdict.cut_frame >= 0)
+        history_may_cut(s->history,
+                        history_frame(s->history, (size_t)verdict.cut_frame)->lsn);
     if (s->plan.has[FAULT_recovery] && !s->calm && rng_chance(&s->fault, 1, 4)) {
         uint64_t actions = rng_wide(&s->fault, 1, 60);
 
@@ -322,32 +330,45 @@ void process_start(struct sim *s)
 
 /* ---- end ---- */
 
-void process_bury(struct sim *s)
+/* The process is no more, and what it had under way. A make is cut off while its bytes are still there. */
+static void vanish(struct sim *s, bool power)
 {
-    bool dead = simdisk_dead(s->disk), power;
-
-    if (!dead && s->process.failed == ERR_OK)
-        return;
-    trace(dead ? TRACE_KILLED : TRACE_FAILED, s->process.failed, 0);
     simdisk_kill(s->disk);
+    simdisk_crash(s->disk, power);
     if (s->process.node != NULL)
         node_close(s->process.node);
     s->process.node = NULL;
-    s->process.failed = ERR_OK;
     while (s->process.batches != NULL)
         batch_free(s, s->process.batches);
     for (size_t i = 0; i < s->process.queue_count; i++)
         free(s->process.queue[i]);
     s->process.queue_count = 0;
     clients_disconnect(s);
+}
+
+/* It died, or has to stop: a start follows. */
+static void process_bury(struct sim *s)
+{
+    bool dead = simdisk_dead(s->disk), power;
+
+    trace(dead ? TRACE_KILLED : TRACE_FAILED, s->process.failed, 0);
+    s->process.failed = ERR_OK;
     power = s->plan.has[FAULT_power] && !s->calm &&
             (!s->plan.has[FAULT_kill] || rng_chance(&s->fault, 1, 2));
     s->result->faults[power ? FAULT_power : FAULT_kill]++;
-    simdisk_crash(s->disk, power);
+    vanish(s, power);
     if (!power && rng_chance(&s->fault, 1, 4))
         simdisk_evict(s->disk);
     damage_between(s);
     start_later(s);
+}
+
+void process_restart(struct sim *s)
+{
+    vanish(s, true);
+    process_start(s);
+    if (s->process.node == NULL)
+        broken("it does not start, and nothing went wrong");
 }
 
 static bool alive(struct sim *s, enum err err)
@@ -376,16 +397,7 @@ void process_stop(struct sim *s)
 static void stopped(struct sim *s)
 {
     trace(TRACE_STOPPED, 0, 0);
-    node_close(s->process.node);
-    s->process.node = NULL;
-    simdisk_kill(s->disk);
-    while (s->process.batches != NULL)
-        batch_free(s, s->process.batches);
-    for (size_t i = 0; i < s->process.queue_count; i++)
-        free(s->process.queue[i]);
-    s->process.queue_count = 0;
-    clients_disconnect(s);
-    simdisk_crash(s->disk, s->plan.has[FAULT_power] && !s->calm);
+    vanish(s, s->plan.has[FAULT_power] && !s->calm);
     damage_between(s);
     start_later(s);
 }

@@ -171,6 +171,7 @@ struct sim {
     size_t open_calls;
 
     bool rotten;  /* bits rotted, and may not all have been put right */
+    bool haunted; /* a frame of elsewhere stands behind the log's end */
     bool alarmed; /* the node logged an alarm in this start */
     char alarms[2048];
 
@@ -191,8 +192,8 @@ void process_receive(struct sim *s, struct message *m); /* takes m */
 void process_turn(struct sim *s);
 void process_maintain(struct sim *s);
 void process_stop(struct sim *s);
-/* After what the disk or the node said: is it dead? Then buries it, and plans the next start. */
-void process_bury(struct sim *s);
+/* Power fails, and it starts again at once, which must succeed. */
+void process_restart(struct sim *s);
 struct node_time process_time(const struct sim *s);
 
 /* clients.c: workers and callers */

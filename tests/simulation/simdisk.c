@@ -52,7 +52,8 @@ struct simdisk {
     struct simdisk_counts counts;
     struct simfile *files;
     uint64_t fuse;
-    bool dead, failed, must_stop, flipped;
+    bool dead, failed, must_stop;
+    unsigned flipped;
     struct {
         struct disk_make make;
         uint64_t hash; /* of what is to be written, at its begin */
@@ -502,7 +503,7 @@ static enum err sim_read(struct disk_file *file, uint64_t offset, void *to, size
         for (size_t i = 0; i < n && ((uint8_t *)to)[place] == 0; i++)
             place = place > 0 ? place - 1 : n - 1;
         ((uint8_t *)to)[place] ^= (uint8_t)(1U << rng_below(&d->rng, 8));
-        d->flipped = true;
+        d->flipped++;
         d->counts.flips++;
         trace_name(TRACE_FLIP, f->name, offset + place, 0);
     }
@@ -670,6 +671,18 @@ static void make_file(struct simdisk *d)
     drop_gone(d);
 }
 
+/* The process dies in the middle of it: it may have come as far as to rename the file. */
+static void make_cut_off(struct simdisk *d)
+{
+    if (d->making.going && !d->making.ended && !d->rates.full &&
+        rng_chance(&d->rng, 1, 4)) {
+        trace_name(TRACE_HALF_MADE, d->making.make.name, 0, 0);
+        d->counts.half_made++;
+        make_file(d);
+    }
+    d->making.going = false;
+}
+
 void simdisk_make_ends(struct simdisk *d)
 {
     enum err err = ERR_OK;
@@ -699,10 +712,12 @@ static enum err sim_made(struct disk *disk)
 {
     struct simdisk *d = sim(disk);
 
+    if (step(d) != GOES_ON) {
+        make_cut_off(d); /* The caller takes it for ended, and its bytes go. */
+        return ERR_IO;
+    }
     if (!d->making.going)
         broken("nobody asked for a make");
-    if (step(d) != GOES_ON)
-        return ERR_IO;
     if (!d->making.ended)
         return ERR_AGAIN;
     d->making.going = false;
@@ -774,7 +789,8 @@ const struct simdisk_counts *simdisk_counts(const struct simdisk *d)
 
 void simdisk_open(struct simdisk *d)
 {
-    d->dead = d->failed = d->must_stop = d->flipped = false;
+    d->dead = d->failed = d->must_stop = false;
+    d->flipped = 0;
     d->fuse = 0;
     d->making.going = false;
     /* What a killed process renamed may not be durable yet, and is going to be relied on. */
@@ -816,7 +832,7 @@ bool simdisk_must_stop(const struct simdisk *d)
     return d->must_stop;
 }
 
-bool simdisk_flipped(const struct simdisk *d)
+unsigned simdisk_flipped(const struct simdisk *d)
 {
     return d->flipped;
 }
@@ -830,13 +846,7 @@ void simdisk_crash(struct simdisk *d, bool power)
                       .tear_percent = percents[rng_below(&d->rng, 5)]};
 
     assert(d->dead);
-    if (d->making.going && !d->making.ended && !d->rates.full &&
-        rng_chance(&d->rng, 1, 4)) {
-        trace_name(TRACE_HALF_MADE, d->making.make.name, 0, 0);
-        d->counts.half_made++;
-        make_file(d);
-    }
-    d->making.going = false;
+    make_cut_off(d);
     if (!power)
         return;
     folder_power(d);

@@ -79,8 +79,8 @@ bool simdisk_dead(const struct simdisk *d);
 /* An error was injected into this process; and one after which it must stop, and must not answer. */
 bool simdisk_failed(const struct simdisk *d);
 bool simdisk_must_stop(const struct simdisk *d);
-/* A wrong bit was given to this process. */
-bool simdisk_flipped(const struct simdisk *d);
+/* Wrong bits that this process was given. */
+unsigned simdisk_flipped(const struct simdisk *d);
 /* The time that make_begins() announced has come. */
 void simdisk_make_ends(struct simdisk *d);
 
