@@ -361,6 +361,10 @@ enum err disk_posix_open(const char *path, const char *archive, void (*notify)(v
         err = open_folder(archive, &d->archive);
     if (err == ERR_OK)
         err = posix_list(&d->disk, remove_unfinished, d);
+    /* A file that a killed process renamed is seen, but its name may not be durable, and what is going to be
+     * written into it is relied on. */
+    if (err == ERR_OK && fsync(d->folder) != 0)
+        err = err_errno("sync", path);
     if (err != ERR_OK) {
         disk_posix_close(&d->disk);
         return err;
