@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replica/mutant.h"
 #include "replica/requests.h"
 #include "replica/streams.h"
 
@@ -167,6 +168,10 @@ static enum err apply_block(struct core *core, const struct block *block, bool h
     }
     stream->end.position.number = block->number;
     stream->end.hash = block->hash;
+    if (MUTANT(resume_stream) && stream->own > 0 && !here) {
+        core->config.stream = block->stream;
+        core->sealed_end = stream->end;
+    }
     core->blocks++;
     return ERR_OK;
 }
@@ -194,6 +199,8 @@ static bool memory_reaches(const struct core *core, const struct position *heard
 {
     struct own_place place = {0};
 
+    if (MUTANT(ignore_heard))
+        return true;
     if (!id_is_zero(&heard->stream)) {
         const struct stream *stream = streams_find(&core->streams, &heard->stream);
 
@@ -258,7 +265,7 @@ static enum core_verdict repeat(struct core *core, const struct request *known,
 {
     if (!is_same(known, req))
         return refuse(rep, STATUS_ERROR);
-    if (own_place_before(written_place(core), known->place))
+    if (own_place_before(written_place(core), known->place) && !MUTANT(answer_unsynced))
         return add_waiter(core, ticket, &req->id, known->item, known->number)
                    ? CORE_WAITS
                    : refuse(rep, STATUS_UNKNOWN); /* It may yet be counted. */
@@ -317,6 +324,9 @@ enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
     enum status status;
 
     *rep = (struct msg_count_rep){.id = req->id};
+    if (known != NULL && MUTANT(count_again) &&
+        own_place_before(written_place(core), known->place))
+        known = NULL;
     if (known != NULL)
         return repeat(core, known, req, ticket, rep);
     if (!memory_reaches(core, &req->heard))
@@ -331,7 +341,7 @@ enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
         core->waiter_count--;
         return refuse(rep, status);
     }
-    op.before = item->total + item->reserved - op.value;
+    op.before = item->total + (MUTANT(number_of_durable) ? 0 : item->reserved - op.value);
     remember(core, &op, item, gathering_place(core));
     gather(core, counter_component.number, &op, item);
     core->waiters[core->waiter_count - 1].item = item;
@@ -549,6 +559,11 @@ void core_encode_own(struct core *core, struct writer *w)
 {
     struct own_place reach = requests_reach(core->requests);
     size_t count = requests_count(core->requests);
+
+    if (MUTANT(forget_requests))
+        count = 0;
+    if (MUTANT(forget_reach))
+        reach = (struct own_place){0};
 
     if (!number_items(core)) {
         w->full = true;

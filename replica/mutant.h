@@ -5,25 +5,26 @@
 #define REPLICA_MUTANT_H
 
 /* name, and what is done instead. */
-#define MUTANTS(X)                                                                        \
-    X(answer_before_sync, "counts are answered, and then synced")                         \
-    X(retry_sync, "a sync that failed is tried again")                                    \
-    X(trust_tail, "recovery does not write again the tail that it relies on")             \
-    X(leave_tail, "recovery does not clear what stands behind the log's end")             \
-    X(skip_checksum, "a frame's checksum is not looked at")                               \
-    X(skip_chain, "a frame need not follow the one before it")                            \
-    X(skip_witness, "rot inside the log is taken for its torn end")                       \
-    X(skip_checkpoint_hash, "a checkpoint's hash is not looked at")                       \
-    X(forget_requests, "a checkpoint leaves out the request ids")                         \
-    X(forget_reach, "a checkpoint leaves out how far back the request ids reach")         \
-    X(resume_stream, "a stream goes on after a restart")                                  \
-    X(release_newer, "the log goes up to the newest checkpoint, not the one before")      \
-    X(keep_one, "a checkpoint is removed as soon as there is a newer one")                \
-    X(count_again, "a repeat of what is not yet synced counts again")                     \
-    X(answer_unsynced, "a repeat of what is not yet synced is answered at once")          \
-    X(ignore_heard, "an unknown id is counted, whatever its worker had heard")            \
-    X(number_of_durable, "a number leaves out what is gathered before it")                \
-    X(forget_stop, "the process goes on after a failed write")
+#define MUTANTS(X)                                                                   \
+    X(answer_before_sync, "counts are answered, and then synced")                    \
+    X(retry_sync, "a sync that failed is tried again")                               \
+    X(trust_tail, "recovery does not write again the tail that it relies on")        \
+    X(leave_tail, "recovery does not clear what stands behind the log's end")        \
+    X(skip_checksum, "a frame's checksum is not looked at")                          \
+    X(skip_chain, "a frame need not follow the one before it")                       \
+    X(skip_witness, "rot inside the log is taken for its torn end")                  \
+    X(skip_checkpoint_hash, "a checkpoint's hash is not looked at")                  \
+    X(forget_requests, "a checkpoint leaves out the request ids")                    \
+    X(forget_reach, "a checkpoint leaves out how far back the request ids reach")    \
+    X(resume_stream, "a stream goes on after a restart")                             \
+    X(release_newer, "the log goes up to the newest checkpoint, not the one before") \
+    X(keep_one, "a checkpoint is removed as soon as there is a newer one")           \
+    X(count_again, "a repeat of what is not yet synced counts again")                \
+    X(answer_unsynced, "a repeat of what is not yet synced is answered at once")     \
+    X(ignore_heard, "an unknown id is counted, whatever its worker had heard")       \
+    X(number_of_durable, "a number leaves out what is gathered before it")           \
+    X(ignore_error, "the process goes on after a failed write or sync")              \
+    X(believe_second, "what recovery writes again is not looked at again")
 
 #define MUTANT_NAME(name, text) MUTANT_##name,
 enum mutant { MUTANT_none, MUTANTS(MUTANT_NAME) MUTANT_COUNT };
@@ -32,7 +33,7 @@ enum mutant { MUTANT_none, MUTANTS(MUTANT_NAME) MUTANT_COUNT };
 extern enum mutant mutant_active;
 #define MUTANT(name) (mutant_active == MUTANT_##name)
 #else
-#define MUTANT(name) (MUTANT_##name == MUTANT_none)
+#define MUTANT(name) ((int)MUTANT_##name < 0)
 #endif
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "replica/checkpoint.h"
+#include "replica/mutant.h"
 
 enum {
     MAKE_RETRY_MS = 1000,
@@ -75,7 +76,7 @@ static enum err remove_checkpoints(const struct node *node, uint64_t below)
 
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
         if (numbers[i] >= below || numbers[i] == node->last.number ||
-            numbers[i] == node->before.number)
+            (numbers[i] == node->before.number && !MUTANT(keep_one)))
             continue;
         checkpoint_name(numbers[i], name);
         err = node->config.disk->ops->remove(node->config.disk, name, false);
@@ -225,9 +226,11 @@ enum err node_commit(struct node *node, struct node_time now)
     err = core_seal(node->core, now.wall_ms, &bytes, &len);
     if (err == ERR_OK)
         err = wal_append(node->wal, bytes, len);
+    if (err == ERR_OK && MUTANT(answer_before_sync))
+        err = core_written(node->core, node->config.reply, node->config.reply_arg);
     if (err == ERR_OK)
         err = wal_sync(node->wal);
-    if (err != ERR_OK)
+    if (err != ERR_OK || MUTANT(answer_before_sync))
         return err;
     node->commits++;
     return core_written(node->core, node->config.reply, node->config.reply_arg);
@@ -276,7 +279,8 @@ static enum err checkpoint_made(struct node *node, struct node_time now)
     err = remove_checkpoints(node, UINT64_MAX);
     if (err != ERR_OK || node->before.number == 0)
         return err;
-    return wal_release(node->wal, node->before.mark.lsn);
+    return wal_release(node->wal, MUTANT(release_newer) ? node->last.mark.lsn
+                                                        : node->before.mark.lsn);
 }
 
 /* A make failed and left nothing behind: so it may be tried again, and that is all. Said when it

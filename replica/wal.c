@@ -9,6 +9,7 @@
 
 #include "common/byte.h"
 #include "common/log.h"
+#include "replica/mutant.h"
 
 static const uint8_t segment_magic[8] = {'T', 'A', 'L', 'L', 'Y', 'L', 'O', 'G'};
 static const uint32_t frame_magic = 0x46594c54; /* "TLYF" */
@@ -282,8 +283,9 @@ static bool frame_good(const uint8_t *at, size_t len, uint64_t lsn, struct heade
     h->durable = read_u64(&r);
     h->previous = read_u64(&r);
     return h->payload <= BLOCK_MAX && h->payload <= r.left && h->durable <= lsn &&
-           h->check == checksum(lsn, at + FRAME_CHECKED,
-                                WAL_FRAME_HEADER - FRAME_CHECKED + h->payload);
+           (MUTANT(skip_checksum) ||
+            h->check == checksum(lsn, at + FRAME_CHECKED,
+                                 WAL_FRAME_HEADER - FRAME_CHECKED + h->payload));
 }
 
 struct scan {
@@ -311,7 +313,7 @@ static enum err scan_frame(struct scan *s, struct header *h, struct wal_frame *f
         return err;
     frame->lsn = scan_lsn(s);
     if (!frame_good(at, len, frame->lsn, h) ||
-        (s->chained && h->previous != s->end->mark.check))
+        (s->chained && h->previous != s->end->mark.check && !MUTANT(skip_chain)))
         return ERR_NOT_FOUND;
     frame->bytes = at + WAL_FRAME_HEADER;
     frame->len = h->payload;
@@ -468,7 +470,7 @@ static enum err scan_frames(struct scan *s, wal_frame_fn *fn, void *arg)
     err = find_witness(s, scan_lsn(s), &witness);
     s->at = at;
     s->offset = offset;
-    if (err != ERR_OK || !witness)
+    if (err != ERR_OK || !witness || MUTANT(skip_witness))
         return err == ERR_OK && s->end->torn ? look_again(s) : err;
     log_alarm("%s: damaged at offset %" PRIu64
               ": what stood there was durable once and is no "
@@ -549,13 +551,14 @@ static enum err rewrite(struct wal *w, struct disk_file *file, uint64_t from, ui
     size_t len = (size_t)(to - from), got;
     enum err err;
 
-    if (len == 0)
+    if (len == 0 || MUTANT(trust_tail))
         return ERR_OK;
     assert(len <= sizeof w->batch);
     err = w->disk->ops->read(file, from, w->batch, len, &got);
     if (err != ERR_OK)
         return err;
-    if (got < len || !ends_log(w, w->batch, len, segment->base + from)) {
+    if (got < len ||
+        (!ends_log(w, w->batch, len, segment->base + from) && !MUTANT(believe_second))) {
         log_alarm("segment %" PRIu64 ": the log's last write, at offset %" PRIu64
                   ", reads different the second time",
                   segment->number, from);
@@ -571,6 +574,8 @@ static enum err clear(struct wal *w, struct disk_file *file, size_t index,
     uint64_t left = w->segments.list[index].size - offset;
     size_t len = left < WAL_BATCH_MAX ? (size_t)left : WAL_BATCH_MAX;
 
+    if (MUTANT(leave_tail))
+        return ERR_OK;
     memset(w->batch, 0, len);
     return w->disk->ops->write(file, offset, w->batch, len);
 }
@@ -684,7 +689,11 @@ static enum err wal_write(struct wal *w)
     uint64_t offset = w->durable.lsn - w->segments.list[w->current].base;
     enum err err = w->disk->ops->write(w->file, offset, w->batch, w->batch_bytes);
 
-    return err == ERR_OK ? w->disk->ops->sync(w->file) : err;
+    if (err == ERR_OK)
+        err = w->disk->ops->sync(w->file);
+    if (err != ERR_OK && MUTANT(retry_sync))
+        err = w->disk->ops->sync(w->file);
+    return err;
 }
 
 enum err wal_sync(struct wal *w)
@@ -695,7 +704,7 @@ enum err wal_sync(struct wal *w)
     if (w->batch_bytes == 0)
         return ERR_OK;
     err = wal_write(w);
-    if (err != ERR_OK) {
+    if (err != ERR_OK && !MUTANT(ignore_error)) {
         /* No retry: Linux may now hold these pages as clean, so a second sync can succeed for bytes that
          * never reached the disk, and a read can return them. wal_open() writes them again. */
         w->failed = true;
