@@ -21,6 +21,7 @@ static void call_close(struct call *call)
     if (call->next != NULL)
         call->next->prev = call->prev;
     call->prev = call->next = NULL;
+    w->call_count--;
     call->sim->open_calls--;
 }
 
@@ -105,7 +106,7 @@ static void pump(struct sim *s, unsigned worker)
         return;
     }
     asks_expire(w->asks, s->now_ms);
-    if (asks_next(w->asks, &out, s->now_ms))
+    if (asks_next(w->asks, &out, w->call_count, s->now_ms))
         send_message(s, worker, &out);
     due = asks_due_ms(w->asks);
     if (due != UINT64_MAX)
@@ -131,6 +132,7 @@ static void worker_start(struct sim *s, unsigned worker)
     w->due_ms = UINT64_MAX;
     w->stalls_until_ms = 0;
     w->calls = NULL;
+    w->call_count = 0;
     clients_welcome(s, worker);
 }
 
@@ -180,7 +182,8 @@ void clients_welcome(struct sim *s, unsigned worker)
     msg_begin(&w, MSG_WELCOME);
     msg_put_welcome(&w, &position);
     msg_end(&w, 1);
-    event_add(s, rng_between(&s->clients, 0, 10), EVENT_TO_WORKER, worker, m);
+    event_add(s, simdisk_took_ms(s->disk) + rng_between(&s->clients, 0, 10),
+              EVENT_TO_WORKER, worker, m);
 }
 
 void clients_disconnect(struct sim *s)
@@ -269,6 +272,7 @@ static unsigned ask(struct sim *s, struct call *call)
     if (w->calls != NULL)
         w->calls->prev = call;
     w->calls = call;
+    w->call_count++;
     s->open_calls++;
     memcpy(get.name, call->req.name, sizeof get.name);
     call->ask = call->get ? asks_get(w->asks, &get, call, s->now_ms)
@@ -307,6 +311,17 @@ static int32_t amount(struct sim *s)
     return (int32_t)rng_below(&s->clients, 41) - 20;
 }
 
+/* A dialplan that asks with one id in two places at once. */
+static void call_twice(struct sim *s, const struct call *call)
+{
+    struct call *other = malloc(sizeof *other);
+
+    if (other == NULL)
+        abort();
+    *other = *call;
+    pump(s, ask(s, other));
+}
+
 void clients_call(struct sim *s)
 {
     struct call *call = calloc(1, sizeof *call);
@@ -322,6 +337,8 @@ void clients_call(struct sim *s)
     call->get =
         rng_chance(&s->clients, 1, 20) && call->req.name[call->req.name_len - 1] != '/';
     s->result->calls++;
+    if (!call->get && rng_chance(&s->clients, 1, 100))
+        call_twice(s, call);
     pump(s, ask(s, call));
 }
 

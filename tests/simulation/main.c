@@ -12,7 +12,7 @@
 
 #include "tests/simulation/pool.h"
 
-enum { MUTANT_SEEDS = 300, SHOWN_MAX = 5, TASKS_MAX = 64 };
+enum { MUTANT_SEEDS = 300, SHOWN_MAX = 5, TASKS_MAX = 64, SAID_MAX = 100 };
 
 static const char usage[] =
     "usage: sim --seed S [--hours H] [--verbose | --shrink]\n"
@@ -265,8 +265,8 @@ static void on_mutant(void *arg, size_t task, const struct report *r)
     m->done++;
     m->survived += !r->failed;
     if (r->failed)
-        printf("%-22s %5" PRIu64 "  %s\n", t->options.mutant,
-               r->options.seed - t->first + 1, r->what);
+        printf("%-22s %5" PRIu64 "  %.*s\n", t->options.mutant,
+               r->options.seed - t->first + 1, SAID_MAX, r->what);
     else
         printf("%-22s     -  NOT NOTICED in %" PRIu64 " seeds\n", t->options.mutant,
                t->last - t->first + 1);

@@ -103,7 +103,8 @@ static void batch_send(struct sim *s, struct batch *b)
         trace(TRACE_LOST, b->worker, 0);
         free(m);
     } else {
-        event_add(s, rng_between(&s->rng, 0, REPLY_MS), EVENT_TO_WORKER, b->worker, m);
+        event_add(s, simdisk_took_ms(s->disk) + rng_between(&s->rng, 0, REPLY_MS),
+                  EVENT_TO_WORKER, b->worker, m);
     }
     batch_free(s, b);
 }
@@ -274,6 +275,7 @@ static void recovered(struct sim *s, const struct verdict *v)
     s->result->recoveries++;
     s->starts = 0;
     s->haunted = false;
+    s->process.busy_until_ms = s->now_ms + simdisk_took_ms(s->disk);
     check_recovered(s);
     for (unsigned i = 0; i < s->plan.workers; i++)
         clients_welcome(s, i);
@@ -300,6 +302,7 @@ void process_start(struct sim *s)
     s->result->runs++;
     trace(TRACE_START, s->process.run, s->starts + 1);
     simdisk_open(s->disk);
+    simdisk_took_none(s->disk);
     damage_verdict(s, &verdict);
     before = simdisk_hash(s->disk);
     configure(s, &config);
@@ -433,6 +436,18 @@ void process_maintain(struct sim *s)
 
 /* ---- work ---- */
 
+/* As soon as it is done with its last sync. */
+static void turn_soon(struct sim *s)
+{
+    uint64_t busy_until = s->process.busy_until_ms;
+
+    if (s->process.turn_due)
+        return;
+    s->process.turn_due = true;
+    event_add(s, busy_until > s->now_ms ? busy_until - s->now_ms : 0, EVENT_TURN,
+              s->process.run, NULL);
+}
+
 void process_receive(struct sim *s, struct message *m)
 {
     if (s->process.node == NULL || m->run != s->process.run) {
@@ -448,9 +463,7 @@ void process_receive(struct sim *s, struct message *m)
             abort();
     }
     s->process.queue[s->process.queue_count++] = m;
-    if (!s->process.turn_due)
-        event_add(s, 0, EVENT_TURN, s->process.run, NULL);
-    s->process.turn_due = true;
+    turn_soon(s);
 }
 
 /* The memory of the ids must be larger than what is gathered (replica/core.h); the real one is. */
@@ -513,7 +526,8 @@ static void answer_gets(struct sim *s, const struct message *m, struct reader *r
         msg_put_get_rep(&w, &rep);
     }
     msg_end(&w, items);
-    event_add(s, rng_between(&s->rng, 0, REPLY_MS), EVENT_TO_WORKER, m->worker, out);
+    event_add(s, simdisk_took_ms(s->disk) + rng_between(&s->rng, 0, REPLY_MS),
+              EVENT_TO_WORKER, m->worker, out);
 }
 
 static enum err take_message(struct sim *s, const struct message *m)
@@ -541,6 +555,7 @@ void process_turn(struct sim *s)
     enum err err = ERR_OK;
 
     s->process.turn_due = false;
+    simdisk_took_none(s->disk);
     while (taken < s->process.queue_count && taken < TURN_MESSAGES && err == ERR_OK &&
            !simdisk_dead(s->disk)) {
         err = take_message(s, s->process.queue[taken]);
@@ -556,9 +571,8 @@ void process_turn(struct sim *s)
         process_bury(s);
         return;
     }
-    if (s->process.queue_count > 0) {
-        s->process.turn_due = true;
-        event_add(s, 0, EVENT_TURN, s->process.run, NULL);
-    }
+    s->process.busy_until_ms = s->now_ms + simdisk_took_ms(s->disk);
+    if (s->process.queue_count > 0)
+        turn_soon(s);
     process_maintain(s);
 }

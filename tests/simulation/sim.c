@@ -138,6 +138,7 @@ static void set_rates(struct sim *s)
                                     .make_differs = 4 * rate,
                                     .archive_refuses = 10 * rate,
                                     .flip = s->plan.has[FAULT_flip] ? 20000 : 0,
+                                    .cut_make = 250000,
                                     .make_ms = 50};
 }
 
@@ -477,7 +478,7 @@ static void begin(struct sim *s)
     s->crypto = s->plan.real_crypto ? &crypto_real : &crypto_fast;
     rng_bytes(&s->rng, seed, sizeof seed);
     crypto_sign_seed_keypair(s->key.public.byte, s->key.secret, seed);
-    s->disk = simdisk_new(s->options->seed, &s->now_ms, &watch);
+    s->disk = simdisk_new(s->options->seed, &watch);
     s->history = history_new(s->crypto);
     set_rates(s);
     set_mutant(s, s->options->mutant);

@@ -112,6 +112,7 @@ struct worker {
     uint64_t due_ms;
     uint64_t stalls_until_ms;
     struct call *calls; /* that wait for an answer */
+    size_t call_count;
 };
 
 struct call {
@@ -157,6 +158,7 @@ struct sim {
         uint64_t run;      /* from 1 */
         uint64_t since_ms; /* boot: the monotonic clock's zero */
         uint64_t maintain_ms;
+        uint64_t busy_until_ms; /* with its last sync */
         struct id stream;
         struct message **queue;
         size_t queue_count, queue_size;

@@ -45,13 +45,12 @@ struct simcopy {
 struct simdisk {
     struct disk disk; /* first */
     struct rng rng;
-    uint64_t *now_ms;
     struct simdisk_watch watch;
     struct simdisk_rates rates;
     struct simdisk_mutants mutants;
     struct simdisk_counts counts;
     struct simfile *files;
-    uint64_t fuse;
+    uint64_t fuse, took_ms;
     bool dead, failed, must_stop;
     unsigned flipped;
     struct {
@@ -545,7 +544,7 @@ static void sync_takes(struct simdisk *d)
 {
     if (d->rates.slow == 0 || !rng_chance(&d->rng, d->rates.slow, 1000000))
         return;
-    *d->now_ms += rng_wide(&d->rng, 1, d->rates.sync_ms);
+    d->took_ms += rng_wide(&d->rng, 1, d->rates.sync_ms);
     d->counts.slow_syncs++;
 }
 
@@ -674,8 +673,8 @@ static void make_file(struct simdisk *d)
 /* The process dies in the middle of it: it may have come as far as to rename the file. */
 static void make_cut_off(struct simdisk *d)
 {
-    if (d->making.going && !d->making.ended && !d->rates.full &&
-        rng_chance(&d->rng, 1, 4)) {
+    if (d->making.going && !d->making.ended && !d->rates.full && d->rates.cut_make > 0 &&
+        rng_chance(&d->rng, d->rates.cut_make, 1000000)) {
         trace_name(TRACE_HALF_MADE, d->making.make.name, 0, 0);
         d->counts.half_made++;
         make_file(d);
@@ -739,13 +738,11 @@ static const struct disk_ops operations = {
 
 /* ---- the process ---- */
 
-struct simdisk *simdisk_new(uint64_t seed, uint64_t *now_ms,
-                            const struct simdisk_watch *watch)
+struct simdisk *simdisk_new(uint64_t seed, const struct simdisk_watch *watch)
 {
     struct simdisk *d = must(calloc(1, sizeof *d));
 
     d->disk.ops = &operations;
-    d->now_ms = now_ms;
     d->watch = *watch;
     rng_seed(&d->rng, seed, 1);
     return d;
@@ -830,6 +827,16 @@ bool simdisk_failed(const struct simdisk *d)
 bool simdisk_must_stop(const struct simdisk *d)
 {
     return d->must_stop;
+}
+
+uint64_t simdisk_took_ms(const struct simdisk *d)
+{
+    return d->took_ms;
+}
+
+void simdisk_took_none(struct simdisk *d)
+{
+    d->took_ms = 0;
 }
 
 unsigned simdisk_flipped(const struct simdisk *d)

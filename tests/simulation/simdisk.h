@@ -19,11 +19,12 @@ struct simdisk_rates {
     uint32_t read_error, write_error, sync_error, remove_error, list_error;
     uint32_t make_error, make_differs;
     uint32_t archive_refuses;
-    uint32_t flip;    /* reads that give one wrong bit */
-    uint32_t slow;    /* syncs that take up to sync_ms */
-    uint64_t sync_ms; /* the longest sync */
-    uint64_t make_ms; /* the longest make */
-    bool full;        /* no make succeeds */
+    uint32_t cut_make; /* makes that a crash cuts off after the rename */
+    uint32_t flip;     /* reads that give one wrong bit */
+    uint32_t slow;     /* syncs that take up to sync_ms */
+    uint64_t sync_ms;  /* the longest sync */
+    uint64_t make_ms;  /* the longest make */
+    bool full;         /* no make succeeds */
 };
 
 /* Rules that the disk itself breaks, to see whether that is noticed. */
@@ -55,8 +56,7 @@ struct simdisk_counts {
         evicted;
 };
 
-struct simdisk *simdisk_new(uint64_t seed, uint64_t *now_ms,
-                            const struct simdisk_watch *watch);
+struct simdisk *simdisk_new(uint64_t seed, const struct simdisk_watch *watch);
 void simdisk_free(struct simdisk *d);
 struct disk *simdisk_interface(struct simdisk *d);
 struct simdisk_rates *simdisk_rates(struct simdisk *d);
@@ -79,6 +79,9 @@ bool simdisk_dead(const struct simdisk *d);
 /* An error was injected into this process; and one after which it must stop, and must not answer. */
 bool simdisk_failed(const struct simdisk *d);
 bool simdisk_must_stop(const struct simdisk *d);
+/* How long its syncs took since simdisk_took_none(). */
+uint64_t simdisk_took_ms(const struct simdisk *d);
+void simdisk_took_none(struct simdisk *d);
 /* Wrong bits that this process was given. */
 unsigned simdisk_flipped(const struct simdisk *d);
 /* The time that make_begins() announced has come. */
