@@ -29,7 +29,7 @@ class Result(unittest.TestResult):
 
     def startTest(self, test):
         super().startTest(test)
-        self._begun = time.monotonic()
+        self._begun, self._last = time.monotonic(), ""
         print(f"=== {test.id()}", file=self._log, flush=True)
 
     def _say(self, word, test, why=""):
@@ -60,6 +60,17 @@ class Result(unittest.TestResult):
     def addError(self, test, err):
         super().addError(test, err)
         self._failed(test, self.errors[-1][1])
+
+    def addSubTest(self, test, subtest, err):
+        # Called for those that pass, too; the test itself is then no success.
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._failed(test, f"{subtest}\n{self._exc_info_to_string(err, test)}")
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        if self._last != test.id():
+            self._failed(test, "it ended with no result")
 
     def _failed(self, test, text):
         self._say("fail", test)
