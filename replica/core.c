@@ -623,8 +623,7 @@ enum err core_decode_own(struct core *core, struct reader *r)
         request.place.stream = read_varint(r);
         request.place.number = read_varint(r);
         /* A repeat of what is not written waits for that; it must not wait for ever. */
-        if (r->bad || item >= items || !place_held(core, request.place) ||
-            requests_find(core->requests, &request.id) != NULL)
+        if (r->bad || item >= items || !place_held(core, request.place))
             return ERR_MALFORMED;
         request.item = list[item];
         requests_add(core->requests, &request);

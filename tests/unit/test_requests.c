@@ -130,6 +130,29 @@ Test(requests, ids_differ_in_any_byte)
     requests_free(r);
 }
 
+Test(requests, an_id_that_comes_again_is_found_as_it_came_last_until_that_is_forgotten)
+{
+    struct requests *r = requests_new(8);
+    const struct id twice = colliding(500);
+
+    for (uint64_t n = 1; n <= 40; n++) {
+        struct id id = n == 10 || n == 14 ? twice : colliding(n);
+        const struct request *found;
+
+        add(r, &id, n);
+        for (uint64_t other = n > 8 ? n - 7 : 1; other <= n; other++) {
+            id = colliding(other);
+            found = requests_find(r, &id);
+            cr_assert_eq(found != NULL, other != 10 && other != 14, "%d at %d",
+                         (int)other, (int)n);
+        }
+        found = requests_find(r, &twice);
+        cr_assert_eq(found != NULL, n >= 10 && n < 14 + 8, "at %d", (int)n);
+        cr_assert(found == NULL || found->number == (n < 14 ? 10 : 14));
+    }
+    requests_free(r);
+}
+
 Test(requests, a_restored_reach_stays_until_more_is_forgotten)
 {
     struct requests *r = requests_new(2);
