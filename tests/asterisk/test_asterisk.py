@@ -1,6 +1,7 @@
 """A real Asterisk 22 calls tallyd. Sounds take their time (a call to `hits` 6 s), so calls run side by
 side. Needs root; ASTERISK_DIR is where rig.sh has installed Asterisk."""
 
+import atexit
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ class Asterisk(ServerTest):
         # The manager's port names the rig, so that two test runs may share one installation.
         self.env = dict(os.environ, AGI_PORT=str(self.node_.port), AMI_PORT=str(free_port()))
         self.addCleanup(self.end)
+        # For a run that is interrupted; Asterisk does not end with who started it.
+        atexit.register(self.end)
         self.rig("start")
 
     def end(self):

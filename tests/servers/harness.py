@@ -11,6 +11,7 @@ Nothing here sleeps for luck: eventually() waits for a condition with a bound. O
 started are ended, by process group: every tallyd leads one of its own.
 """
 
+import atexit
 import contextlib
 import ctypes
 import glob
@@ -457,6 +458,8 @@ class ServerTest(unittest.TestCase):
         if done.returncode != 0:
             self.skipTest(f"cannot mount a tmpfs: {done.stderr.strip()}")
         self.mounts.append(path)
+        # For a run that is interrupted: tearDown does not come then.
+        atexit.register(run, "umount", "-l", path, check=False)
         return path
 
     def assertConsecutive(self, numbers, first=1):

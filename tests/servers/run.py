@@ -95,8 +95,8 @@ def main():
     parser.add_argument("names", nargs="+", metavar="MODULE")
     options = parser.parse_args()
 
-    # Ended from outside, clean up as after a test: exceptions run tearDown, signals do not.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Ended from outside is the same as Ctrl-C: what atexit knows is cleaned up, and nothing else runs.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     suite = unittest.defaultTestLoader.loadTestsFromNames(options.names)
     wanted = unittest.TestSuite(
         test for test in tests_of(suite)
@@ -117,4 +117,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("run.py: interrupted")
