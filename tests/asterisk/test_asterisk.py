@@ -17,6 +17,7 @@ DIRECTORY = os.environ.get("ASTERISK_DIR", "")
 
 class Asterisk(ServerTest):
     def setUp(self):
+        self.assertTrue(DIRECTORY, "ASTERISK_DIR is not set: use `sh tests/run.sh --only asterisk`")
         super().setUp()
         self.node_ = self.node(scripts="").start()
         # The manager's port names the rig, so that two test runs may share one installation.
