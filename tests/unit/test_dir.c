@@ -45,7 +45,8 @@ static void expect_format(const char *text)
 {
     char format[64] = "";
 
-    cr_expect_eq(temp_file_read("FORMAT", format, sizeof format - 1), strlen(text));
+    cr_expect_eq(temp_file_read("FORMAT", format, sizeof format - 1),
+                 (ssize_t)strlen(text));
     cr_expect_str_eq(format, text);
 }
 
