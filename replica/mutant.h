@@ -10,6 +10,8 @@
     X(retry_sync, "a sync that failed is tried again")                               \
     X(trust_tail, "recovery does not write again the tail that it relies on")        \
     X(leave_tail, "recovery does not clear what stands behind the log's end")        \
+    X(leave_next, "nor in the segment after it")                                     \
+    X(skip_header, "a segment's header is believed as it reads")                     \
     X(skip_checksum, "a frame's checksum is not looked at")                          \
     X(skip_chain, "a frame need not follow the one before it")                       \
     X(skip_witness, "rot inside the log is taken for its torn end")                  \

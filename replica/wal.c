@@ -106,8 +106,8 @@ static enum err segment_parse(const uint8_t bytes[WAL_SEGMENT_HEADER], uint64_t 
     segment->size = read_u64(&r);
     checked = WAL_SEGMENT_HEADER - r.left;
     check = read_u64(&r);
-    if (check != checksum(segment->base, bytes, checked) || segment->number != number ||
-        segment->size < WAL_SEGMENT_MIN)
+    if ((check != checksum(segment->base, bytes, checked) && !MUTANT(skip_header)) ||
+        segment->number != number || segment->size < WAL_SEGMENT_MIN)
         return ERR_CORRUPT;
     return ERR_OK;
 }
@@ -585,7 +585,7 @@ static enum err clear_next(struct wal *w)
     struct disk_file *file;
     enum err err;
 
-    if (w->current + 1 >= w->segments.count)
+    if (w->current + 1 >= w->segments.count || MUTANT(leave_next))
         return ERR_OK;
     err = open_segment(w, w->current + 1, &file);
     if (err != ERR_OK)

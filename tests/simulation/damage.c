@@ -106,8 +106,20 @@ static void refuse(struct verdict *v, const char *file, uint64_t offset)
     v->must_refuse = true;
 }
 
+/* Whether the checkpoint was taken of this log, and not of an end that was cut off. */
+static bool is_of_log(const struct sim *s, const struct format_checkpoint *checkpoint)
+{
+    size_t i = history_frames(s->history);
+
+    while (i > 0 && history_frame(s->history, i - 1)->end > checkpoint->lsn)
+        i--;
+    return i > 0 && history_frame(s->history, i - 1)->end == checkpoint->lsn &&
+           history_frame(s->history, i - 1)->check == checkpoint->check;
+}
+
 /* The LSN from which the log is read: that of the newest whole checkpoint. */
-static uint64_t read_from(const struct files *files, struct verdict *v)
+static uint64_t read_from(const struct sim *s, const struct files *files,
+                          struct verdict *v)
 {
     struct format_checkpoint checkpoint;
     uint8_t header[FORMAT_CHECKPOINT_HEADER];
@@ -121,6 +133,8 @@ static uint64_t read_from(const struct files *files, struct verdict *v)
         simfile_read(file, 0, header, sizeof header);
         if (damage_file_whole(file)) {
             format_checkpoint(header, &checkpoint);
+            /* It was damaged, or read wrongly, when the rotten end of the log was cut below it. */
+            v->may_refuse = v->may_refuse || !is_of_log(s, &checkpoint);
             return checkpoint.lsn;
         }
         damaged = true;
@@ -206,7 +220,7 @@ void damage_verdict(struct sim *s, struct verdict *v)
         return;
     files = files_of(s);
     look_at_segments(&files, v);
-    from = read_from(&files, v);
+    from = read_from(s, &files, v);
     look_at_frames(s, from, v);
 }
 
@@ -330,21 +344,29 @@ void damage_between(struct sim *s)
         rot(s);
 }
 
-static void mend_file(void *arg, struct simfile *file)
+static void mend_file(struct sim *s, struct simfile *file)
 {
+    struct format_checkpoint checkpoint;
     size_t len;
     const uint8_t *made = simfile_made(file, &len);
 
-    (void)arg;
     simfile_plant(file, 0, made, len);
+    if (is_log(file))
+        return;
+    format_checkpoint(made, &checkpoint);
+    if (!is_of_log(s, &checkpoint))
+        simdisk_delete(s->disk, file); /* of blocks that are cut off and gone */
 }
 
 /* What a good backup would put right: each file as it was made, and the durable frames. */
 void damage_mend(struct sim *s)
 {
+    struct files files = files_of(s);
+
     if (!s->rotten)
         return;
-    simdisk_each(s->disk, mend_file, NULL);
+    for (size_t i = 0; i < files.count; i++)
+        mend_file(s, files.list[i]);
     for (size_t i = 0; i < history_frames(s->history); i++) {
         const struct kept_frame *f = history_frame(s->history, i);
         struct simfile *file = file_at(s, f->lsn);

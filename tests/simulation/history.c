@@ -476,9 +476,11 @@ void history_synced(struct history *h, const struct simfile *file)
         return;
     while (n < h->tried_count && is_durable(file, &segment, h->tried[n]))
         push(h, h->tried[n++], h->live, true);
+    if (n == 0)
+        return;
     memmove(h->tried, h->tried + n, (h->tried_count - n) * sizeof(void *));
     h->tried_count -= n;
-    if (!h->live || n == 0)
+    if (!h->live)
         return;
     if (h->count_count - h->first_count[h->frame_count - n] != h->pending_count)
         broken("not all counts that were gathered stand in what was written");

@@ -19,7 +19,7 @@ static const char usage[] =
     "       sim --seeds A..B [--hours H] [--jobs N]\n"
     "       sim --kept FILE       the histories of a list: each line a seed, and hours\n"
     "       sim --mutants         break one rule after another: is each noticed?\n"
-    "  --hours H       simulated time of one history (default 0.5)\n"
+    "  --hours H       simulated time of one history (default 1)\n"
     "  --without F,..  leave out kinds of faults; --without list names them\n"
     "  --mutant NAME   break a rule; --mutant list names them\n"
     "  --verbose       tell the history\n"
@@ -98,8 +98,9 @@ static void print_summary(const struct totals *t)
            ", refused %" PRIu64 "\n",
            r->calls, r->asked, r->answered, r->repeats, r->unknown, r->unavailable,
            r->refused);
-    printf("log          %" PRIu64 " blocks with %" PRIu64 " counts at the end\n",
-           r->blocks, r->counts);
+    printf("log          %" PRIu64 " blocks with %" PRIu64 " counts at the end; %" PRIu64
+           " segments and checkpoints made, %" PRIu64 " segments released\n",
+           r->blocks, r->counts, r->makes, r->removed);
     printf("starts       %" PRIu64 ": %" PRIu64 " recovered, %" PRIu64
            " rightly refused; %" PRIu64 " full replays\n",
            r->runs, r->recoveries, r->refusals, r->replays);
@@ -422,7 +423,7 @@ static void parse(struct options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.jobs = 2, .sim = {.length_ms = 30 * 60 * 1000}};
+    struct options o = {.jobs = 2, .sim = {.length_ms = 60 * 60 * 1000}};
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (sodium_init() < 0) {

@@ -108,7 +108,7 @@ static void draw_plan(struct sim *s)
     p->crash_ms = rng_wide(&r, 20 * 1000, 20 * 60 * 1000);
     p->call_ms = rng_chance(&r, 1, 5) ? rng_wide(&r, 100, 5000) : 1000;
     p->burst_ms = rng_wide(&r, 60 * 1000, 15 * 60 * 1000);
-    p->burst_calls = rng_wide(&r, 20, 2000);
+    p->burst_calls = rng_wide(&r, 20, 6000);
     p->fault_ms = rng_wide(&r, 10 * 1000, 5 * 60 * 1000);
     p->error_rate = (uint32_t)rng_wide(&r, 50, 5000);
     p->workers = (unsigned)rng_between(&r, 1, 4);
@@ -122,6 +122,12 @@ static void draw_plan(struct sim *s)
     p->checkpoint_ms = rng_wide(&r, 5 * 1000, 60 * 60 * 1000);
     p->requests = (size_t)1 << (rng_chance(&r, 1, 2) ? 16 : rng_between(&r, 6, 11));
     p->items_max = rng_chance(&r, 1, 6) ? rng_between(&r, 1, p->counters) : 1000;
+    if (rng_chance(&r, 1, 8)) { /* Many segments. */
+        p->burst_ms = rng_between(&r, 1, 3) * 60 * 1000;
+        p->burst_calls = 4000;
+        p->tag_max = TAG_MAX_BYTES;
+        p->has[FAULT_burst] = (s->options->without & (1U << FAULT_burst)) == 0;
+    }
 }
 
 static void set_rates(struct sim *s)
@@ -450,13 +456,17 @@ static void watch_synced(void *arg, const struct simfile *file)
 
 static void watch_removes(void *arg, const struct simfile *file)
 {
-    check_removed(arg, file);
+    struct sim *s = arg;
+
+    s->result->removed += is_log(file);
+    check_removed(s, file);
 }
 
 static void watch_make(void *arg, uint64_t takes_ms)
 {
     struct sim *s = arg;
 
+    s->result->makes++;
     event_add(s, takes_ms, EVENT_MADE, s->process.run, NULL);
 }
 

@@ -46,7 +46,7 @@ struct sim_options {
 struct sim_result {
     uint64_t hash, simulated_ms;
     uint64_t calls, asked, answered, unknown, unavailable, refused, repeats;
-    uint64_t runs, recoveries, refusals, blocks, counts, checkpoints, replays;
+    uint64_t runs, recoveries, refusals, blocks, counts, makes, removed, replays;
     uint64_t faults[FAULT_COUNT];
     struct simdisk_counts disk;
 };

@@ -976,3 +976,9 @@ const uint8_t *simfile_made(const struct simfile *f, size_t *len)
     *len = f->made_len;
     return f->made;
 }
+
+void simdisk_delete(struct simdisk *d, struct simfile *file)
+{
+    file->seen = file->durable = false;
+    drop_gone(d);
+}

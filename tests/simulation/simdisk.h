@@ -116,6 +116,8 @@ bool simfile_durable(const struct simfile *file, uint64_t offset, void *to, size
 bool simfile_zero(const struct simfile *file, uint64_t offset, uint64_t len);
 /* Put bytes where they do not belong, on the disk and in the cache. */
 void simfile_plant(struct simfile *file, uint64_t offset, const void *bytes, size_t len);
+/* Its user deletes it. */
+void simdisk_delete(struct simdisk *d, struct simfile *file);
 /* What the file was made of: the first *len bytes. */
 const uint8_t *simfile_made(const struct simfile *file, size_t *len);
 
