@@ -133,7 +133,7 @@ Test(key, a_damaged_one_is_malformed_and_left_as_it_is)
     strcpy(line, "tally-key-1 damaged\n");
     temp_file_write(KEY_FILE, line, strlen(line), 0600);
     cr_expect_eq(key_read(true, &key), ERR_MALFORMED);
-    cr_assert_eq(temp_file_read(KEY_FILE, now, sizeof now), strlen(line));
+    cr_assert_eq(temp_file_read(KEY_FILE, now, sizeof now), (ssize_t)strlen(line));
     cr_expect_arr_eq(now, line, strlen(line));
 }
 
