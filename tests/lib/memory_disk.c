@@ -13,6 +13,8 @@ struct disk_file {
     uint8_t *now;     /* what a read gives */
     uint8_t *durable; /* what a crash leaves */
     bool *dirty;      /* per page: to be written at the next sync */
+    uint64_t misread_at;
+    unsigned misread; /* reads of that byte still to come; 1: the next */
 };
 
 struct memory_disk {
@@ -82,26 +84,39 @@ static void drop(struct memory_disk *d, const char *name)
     }
 }
 
-static void add(struct memory_disk *d, const char *name, const void *bytes, size_t len,
-                size_t size)
+static struct disk_file *make_file(const char *name, size_t size)
 {
     struct disk_file *file = allocate(1, sizeof *file);
 
-    assert(strlen(name) <= DISK_NAME_MAX && len <= size);
-    drop(d, name);
-    file->disk = d;
+    assert(strlen(name) <= DISK_NAME_MAX);
     strcpy(file->name, name);
     file->size = size;
     file->now = allocate(size, 1);
     file->durable = allocate(size, 1);
     file->dirty = allocate(pages(size), sizeof *file->dirty);
-    if (len > 0) {
-        memcpy(file->now, bytes, len);
-        memcpy(file->durable, bytes, len);
+    return file;
+}
+
+/* A file of the same size that is there is written over: open ones go on with the new bytes. */
+static void add(struct memory_disk *d, const char *name, const void *bytes, size_t len,
+                size_t size)
+{
+    struct disk_file *file = find(d, name);
+
+    assert(len <= size);
+    if (file == NULL || file->size != size) {
+        drop(d, name);
+        file = make_file(name, size);
+        file->disk = d;
+        d->files = realloc(d->files, (d->count + 1) * sizeof(struct disk_file *));
+        assert(d->files != NULL);
+        d->files[d->count++] = file;
     }
-    d->files = realloc(d->files, (d->count + 1) * sizeof(struct disk_file *));
-    assert(d->files != NULL);
-    d->files[d->count++] = file;
+    if (len > 0)
+        memcpy(file->now, bytes, len);
+    memset(file->now + len, 0, size - len);
+    memcpy(file->durable, file->now, size);
+    memset(file->dirty, 0, pages(size) * sizeof *file->dirty);
 }
 
 static uint64_t used(const struct memory_disk *d)
@@ -140,6 +155,9 @@ static enum err memory_read(struct disk_file *file, uint64_t offset, void *to, s
     *got = len < left ? len : left;
     if (*got > 0)
         memcpy(to, file->now + offset, *got);
+    if (file->misread_at >= offset && file->misread_at < offset + *got &&
+        fails(&file->misread))
+        ((uint8_t *)to)[file->misread_at - offset] ^= 0x10;
     return ERR_OK;
 }
 
@@ -304,6 +322,16 @@ void memory_disk_fail_write(struct disk *disk, unsigned nth)
 void memory_disk_fail_make(struct disk *disk, unsigned nth)
 {
     memory(disk)->fail_make = nth;
+}
+
+void memory_disk_misread(struct disk *disk, const char *name, uint64_t offset,
+                         unsigned nth)
+{
+    struct disk_file *file = find(memory(disk), name);
+
+    assert(file != NULL);
+    file->misread_at = offset;
+    file->misread = nth;
 }
 
 void memory_disk_hold_make(struct disk *disk, bool hold)

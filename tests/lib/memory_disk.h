@@ -26,6 +26,9 @@ void memory_disk_set_room(struct disk *disk, uint64_t bytes);
 void memory_disk_fail_sync(struct disk *disk, unsigned nth);
 void memory_disk_fail_write(struct disk *disk, unsigned nth);
 void memory_disk_fail_make(struct disk *disk, unsigned nth);
+/* Of the reads from now on that cover this byte of the file, the nth gives it with a bit changed. */
+void memory_disk_misread(struct disk *disk, const char *name, uint64_t offset,
+                         unsigned nth);
 /* While set, a make that has begun does not end. */
 void memory_disk_hold_make(struct disk *disk, bool hold);
 /* The archive takes no file: remove() with `archive` set returns ERR_REFUSED. */
