@@ -423,6 +423,32 @@ static enum err scan_seek(struct scan *s, const struct wal_mark *from)
     return window_open(&s->window, &all->list[s->at]);
 }
 
+/* A frame that ought to be here is damaged. Where there are only zeros, it is the next segment's first: this one had no
+ * room for it. */
+static enum err place_damage(struct scan *s)
+{
+    static const uint8_t zeros[WAL_FRAME_HEADER];
+    const uint8_t *at;
+    size_t len;
+    enum err err = window_open(&s->window, &s->segments.list[s->at]);
+
+    if (err == ERR_OK)
+        err = window_at(&s->window, s->offset, &at, &len);
+    if (err != ERR_OK)
+        return err;
+    if (len > sizeof zeros)
+        len = sizeof zeros;
+    if (s->at + 1 < s->segments.count && memcmp(at, zeros, len) == 0) {
+        s->at++;
+        s->offset = WAL_SEGMENT_HEADER;
+        scan_place(s);
+    }
+    log_alarm("%s: damaged at offset %" PRIu64
+              ": what stood there was durable once and is no longer whole",
+              s->end->file, s->end->offset);
+    return ERR_CORRUPT;
+}
+
 /* The log seems to be torn here, and is going to be cut: unless it was the reading that went wrong. */
 static enum err look_again(struct scan *s)
 {
@@ -470,13 +496,11 @@ static enum err scan_frames(struct scan *s, wal_frame_fn *fn, void *arg)
     err = find_witness(s, scan_lsn(s), &witness);
     s->at = at;
     s->offset = offset;
-    if (err != ERR_OK || !witness || MUTANT(skip_witness))
-        return err == ERR_OK && s->end->torn ? look_again(s) : err;
-    log_alarm("%s: damaged at offset %" PRIu64
-              ": what stood there was durable once and is no "
-              "longer whole",
-              s->end->file, s->end->offset);
-    return ERR_CORRUPT;
+    if (err != ERR_OK)
+        return err;
+    if (witness && !MUTANT(skip_witness))
+        return place_damage(s);
+    return s->end->torn ? look_again(s) : ERR_OK;
 }
 
 static enum err scan_run(struct scan *s, struct disk *disk, const struct wal_mark *from,
