@@ -197,6 +197,7 @@ static void look_at_frames(struct sim *s, uint64_t from, struct verdict *v)
     }
     if (bad == frames)
         return;
+    s->rotten_frame = (int64_t)bad;
     if (has_witness(s, bad)) {
         const struct kept_frame *f = history_frame(s->history, bad);
         const struct simfile *file = file_at(s, f->lsn);
@@ -216,6 +217,7 @@ void damage_verdict(struct sim *s, struct verdict *v)
     uint64_t from;
 
     *v = (struct verdict){.cut_frame = -1};
+    s->rotten_frame = -1;
     if (!s->rotten)
         return;
     files = files_of(s);

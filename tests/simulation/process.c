@@ -222,7 +222,7 @@ static void judge(struct sim *s, enum err err, const struct verdict *v, uint64_t
     if (simdisk_dead(s->disk) ||
         (err == ERR_IO && (simdisk_failed(s->disk) || simdisk_flipped(s->disk))))
         return;
-    if (err == ERR_OK && v->must_refuse)
+    if (err == ERR_OK && v->must_refuse && !simdisk_flipped(s->disk))
         broken("rot is taken for good: %s at %" PRIu64, v->file, v->offset);
     if (err == ERR_OK)
         return;
@@ -250,16 +250,18 @@ static void judge(struct sim *s, enum err err, const struct verdict *v, uint64_t
 static void take_cut(struct sim *s, const struct verdict *v, uint64_t end)
 {
     size_t frames = history_frames(s->history), cut = frames;
+    int64_t allowed = v->cut_frame;
 
     if (end >= history_end(s->history))
         return;
     while (cut > 0 && history_frame(s->history, cut - 1)->end > end)
         cut--;
-    if (simdisk_flipped(s->disk) > 1 && cut + 1 >= frames) {
-        /* Only the last one has nothing behind it; and it was looked at twice. */
-    } else if (v->cut_frame < 0 || cut < (size_t)v->cut_frame) {
+    if (simdisk_flipped(s->disk) > 0 && s->rotten_frame >= 0)
+        allowed = s->rotten_frame;
+    else if (simdisk_flipped(s->disk) > 1)
+        allowed = (int64_t)frames - 1;
+    if (allowed < 0 || (int64_t)cut < allowed)
         return; /* history_recovered() says so. */
-    }
     trace(TRACE_CUT, end, frames - cut);
     history_cut(s->history, cut);
 }

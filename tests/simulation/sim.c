@@ -437,15 +437,25 @@ static void result_take(struct sim *s)
     r->faults[FAULT_flip] = r->disk.flips;
 }
 
+/* The last frame of all has no witness behind it, and is looked at twice: both readings may be wrong. And a wrong
+ * reading of the one witness of a rotten frame hides it. */
+static void allow_cut(struct sim *s)
+{
+    size_t frames = history_frames(s->history);
+
+    if (simdisk_flipped(s->disk) > 0 && s->rotten_frame >= 0)
+        history_may_cut(s->history,
+                        history_frame(s->history, (size_t)s->rotten_frame)->lsn);
+    else if (simdisk_flipped(s->disk) > 1 && frames > 0)
+        history_may_cut(s->history, history_frame(s->history, frames - 1)->lsn);
+}
+
 static void watch_writes(void *arg, const struct simfile *file, uint64_t offset,
                          const void *bytes, size_t len)
 {
     struct sim *s = arg;
 
-    /* The last frame of all has no witness behind it: it is read twice, and both readings may be wrong. */
-    if (simdisk_flipped(s->disk) > 1 && history_frames(s->history) > 0)
-        history_may_cut(s->history,
-                        history_frame(s->history, history_frames(s->history) - 1)->lsn);
+    allow_cut(s);
     history_writes(s->history, file, offset, bytes, len);
 }
 

@@ -172,9 +172,10 @@ struct sim {
     struct worker *workers;
     size_t open_calls;
 
-    bool rotten;  /* bits rotted, and may not all have been put right */
-    bool haunted; /* a frame of elsewhere stands behind the log's end */
-    bool alarmed; /* the node logged an alarm in this start */
+    bool rotten;          /* bits rotted, and may not all have been put right */
+    int64_t rotten_frame; /* the first that is, of those to be read; -1: none */
+    bool haunted;         /* a frame of elsewhere stands behind the log's end */
+    bool alarmed;         /* the node logged an alarm in this start */
     char alarms[2048];
 
     struct {
