@@ -1,6 +1,7 @@
-/* tests/bench/bench_recovery.c: how fast a node recovers: a log of N counts is made in a folder of its own
- * under build/, then node_open() reads it, checks frames and chain, and applies every count. The best of
- * three runs with a warm page cache, as after a crash of the process.
+/* tests/bench/bench_recovery.c: how fast a node recovers: a log of N counts is made in a
+ * folder of its own under build/, then node_open() reads it, checks frames and chain, and
+ * applies every count. The best of three runs with a warm page cache, as after a crash of
+ * the process.
  *
  *   bench_recovery [--counts N] [--counters N] [--block N]...
  *
@@ -44,7 +45,7 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Recovery does not look at signatures, and a million of them would take twenty seconds. */
+/* Recovery does not look at signatures, and a million of them take twenty seconds. */
 static void no_sign(uint8_t signature[SIGNATURE_BYTES], const struct hash *hash,
                     const struct key_pair *key)
 {

@@ -1,5 +1,5 @@
-/* tests/fuzz/fuzz_block.c: any bytes as a block. One that is taken has one encoding: put together again from
- * its parts it is the same bytes. */
+/* tests/fuzz/fuzz_block.c: any bytes as a block. One that is taken has one encoding: put
+ * together again from its parts it is the same bytes. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,11 @@
-/* tests/fuzz/fuzz_checkpoint.c: any bytes as a checkpoint. The first byte says how they are meant:
+/* tests/fuzz/fuzz_checkpoint.c: any bytes as a checkpoint. The first byte says how they
+ * are meant:
  *   even  the rest is the file
- *   odd   u16 length of the state, the state, and the node's own part: header, signature and hash are
- *         made to fit, so that what decodes them is reached
- * What is loaded encodes to what it was loaded from, unless that lacks a component; and so does what is
- * loaded from that. */
+ *   odd   u16 length of the state, the state, and the node's own part: header, signature
+ *         and hash are made to fit, so that what decodes them is reached
+ *
+ * What is loaded encodes to what it was loaded from, unless that lacks a component; and
+ * so does what is loaded from that. */
 #include <stdlib.h>
 #include <string.h>
 

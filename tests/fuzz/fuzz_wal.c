@@ -1,12 +1,16 @@
-/* tests/fuzz/fuzz_wal.c: any bytes in the log's segments. The first byte says how they are meant:
+/* tests/fuzz/fuzz_wal.c: any bytes in the log's segments. The first byte says how they
+ * are meant:
  *   0  the rest are the first bytes of one segment, whose others are zero
  *   1  likewise, behind a header that is right
- *   2  the rest are pieces, each {kind, length, bytes}, laid one behind the other in two segments whose headers
- *      are right: kind % 5 is 0 a frame that follows the last one, 1 a frame that is right but follows none, 2 raw
- *      bytes, 3 so many zeros, 4 on to the second segment. kind / 5 says how many frames
- *      back the log was durable, as the frame has it.
- * A scan changes nothing. What it takes is right, and chained. Opening takes the same, and leaves a log that
- * is not torn, that opens the same again, and that takes one frame more and no other. */
+ *   2  the rest are pieces, each {kind, length, bytes}, laid one behind the other in two
+ *      segments whose headers are right: kind % 5 is 0 a frame that follows the last,
+ *      1 a frame that is right but follows none, 2 raw bytes, 3 so many zeros, 4 on to the
+ *      second segment; kind / 5 says how many frames back the log was durable, as the
+ *      frame has it
+ *
+ * A scan changes nothing. What it takes is right, and chained. Opening takes the same,
+ * and leaves a log that is not torn, that opens the same again, and that takes one frame
+ * more and no other. */
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,8 +130,8 @@ static void put_pieces(uint8_t segments[2][SEGMENT], struct reader *r)
     }
 }
 
-/* Made once, for most of the time would go into getting memory: one with one segment, one with two; and a
- * copy of each. */
+/* Made once, for most of the time would go into getting memory: one with one segment, one
+ * with two; and a copy of each. */
 static struct disk *disks[2], *copies[2];
 
 static void fill_disk(struct disk *disk, unsigned mode, struct reader r)

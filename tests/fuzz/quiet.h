@@ -1,5 +1,6 @@
-/* tests/fuzz/quiet.h: for targets whose inputs are mostly damaged: saying so would be most of the time and
- * all of the output. Stands in for common/log.c's function, so one file of a program includes it. */
+/* tests/fuzz/quiet.h: for targets whose inputs are mostly damaged: saying so would be
+ * most of the time and all of the output. Stands in for common/log.c's function, so one
+ * file of a program includes it. */
 #ifndef TESTS_FUZZ_QUIET_H
 #define TESTS_FUZZ_QUIET_H
 #include "common/log.h"

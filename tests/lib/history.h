@@ -1,5 +1,6 @@
-/* tests/lib/history.h: ids, keys and requests that are the same in every run, and a core whose blocks are
- * kept, so that another can read them. Without memory these end the test. */
+/* tests/lib/history.h: ids, keys and requests that are the same in every run, and a core
+ * whose blocks are kept, so that another can read them. Without memory these end the
+ * test. */
 #ifndef TESTS_LIB_HISTORY_H
 #define TESTS_LIB_HISTORY_H
 #include <stdbool.h>
@@ -13,8 +14,8 @@
 struct id history_id(uint64_t number);
 struct key_pair history_key(uint8_t node);
 
-/* A node's configuration: its key, its name "node-N", the cluster's id 1000 and the stream's as given;
- * 1000 names, memory for 64 requests. */
+/* A node's configuration: its key, its name "node-N", the cluster's id 1000 and the
+ * stream's as given; 1000 names, memory for 64 requests. */
 struct core_config history_config(uint8_t node, uint64_t stream);
 
 /* A count that has heard nothing yet. */
@@ -36,9 +37,9 @@ enum err history_replay(const struct history *h, struct core *core);
 void history_commit(struct history *h, struct core *core, uint64_t wall_ms,
                     core_reply_fn *reply, void *arg);
 
-/* The history that the golden files hold: stream 1 with two blocks, then stream 2 with one. It uses every
- * field: two counters, tags, negative amounts, the largest ones. *core, if not NULL, is the core that
- * made the last block: the caller frees it. */
+/* The history that the golden files hold: stream 1 with two blocks, then stream 2 with
+ * one. It uses every field: two counters, tags, negative amounts, the largest ones.
+ * *core, if not NULL, is the core that made the last block: the caller frees it. */
 void history_golden(struct history *h, struct core **core);
 
 #endif

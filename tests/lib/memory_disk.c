@@ -97,7 +97,8 @@ static struct disk_file *make_file(const char *name, size_t size)
     return file;
 }
 
-/* A file of the same size that is there is written over: open ones go on with the new bytes. */
+/* A file of the same size that is there is written over: open ones go on with the new
+ * bytes. */
 static void add(struct memory_disk *d, const char *name, const void *bytes, size_t len,
                 size_t size)
 {
@@ -199,7 +200,7 @@ static enum err memory_list(struct disk *disk, void (*each)(void *arg, const cha
 {
     const struct memory_disk *d = memory(disk);
 
-    /* The last one first, so that nobody gets used to the order in which files are made. */
+    /* The last one first: nobody shall get used to the order in which files are made. */
     for (size_t i = d->count; i > 0; i--)
         each(arg, d->files[i - 1]->name);
     return ERR_OK;

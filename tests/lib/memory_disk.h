@@ -1,7 +1,7 @@
-/* tests/lib/memory_disk.h: a disk in memory, as the log and the checkpoints see one (replica/disk.h).
- * What was written is read back at once, and survives a crash only once it was synced. Like
- * Linux's page cache it forgets, at a sync that fails, that its bytes still have to be written.
- * Without memory it ends the test. */
+/* tests/lib/memory_disk.h: a disk in memory, as the log and the checkpoints see one
+ * (replica/disk.h). What was written is read back at once, and survives a crash only once
+ * it was synced. Like Linux's page cache it forgets, at a sync that fails, that its bytes
+ * still have to be written. Without memory it ends the test. */
 #ifndef TESTS_LIB_MEMORY_DISK_H
 #define TESTS_LIB_MEMORY_DISK_H
 #include <stdbool.h>
@@ -22,11 +22,12 @@ struct disk *memory_disk_copy(const struct disk *disk);
 void memory_disk_crash(struct disk *disk);
 /* How many bytes all files may have; a make that needs more ends with ERR_FULL. */
 void memory_disk_set_room(struct disk *disk, uint64_t bytes);
-/* The nth sync, write or make from now on fails with ERR_IO: 1 is the next one, 0 none. */
+/* The nth sync, write or make from now on fails with ERR_IO: 1 is the next, 0 none. */
 void memory_disk_fail_sync(struct disk *disk, unsigned nth);
 void memory_disk_fail_write(struct disk *disk, unsigned nth);
 void memory_disk_fail_make(struct disk *disk, unsigned nth);
-/* Of the reads from now on that cover this byte of the file, the nth gives it with a bit changed. */
+/* Of the reads from now on that cover this byte of the file, the nth gives it with a bit
+ * changed. */
 void memory_disk_misread(struct disk *disk, const char *name, uint64_t offset,
                          unsigned nth);
 /* While set, a make that has begun does not end. */

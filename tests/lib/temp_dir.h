@@ -7,7 +7,8 @@
 
 enum { TEMP_DIR_MAX = 64 };
 
-/* Make one, and make it the working directory; path is absolute. Ends the test where it cannot. */
+/* Make one, and make it the working directory; path is absolute. Ends the test where it
+ * cannot. */
 void temp_dir_enter(char path[TEMP_DIR_MAX]);
 /* Remove it and all that is in it. */
 void temp_dir_remove(const char *path);

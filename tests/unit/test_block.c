@@ -1,4 +1,5 @@
-/* tests/unit/test_block.c: a block's bytes: one encoding for each block, and golden files of format 1. */
+/* tests/unit/test_block.c: a block's bytes: one encoding for each block, and golden files
+ * of format 1. */
 #include <criterion/criterion.h>
 #include <sodium.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* tests/unit/test_checkpoint.c: a checkpoint: made whole, checked whole, and format 1 read for ever. */
+/* tests/unit/test_checkpoint.c: a checkpoint: made whole, checked whole, and format 1
+ * read for ever. */
 #include <criterion/criterion.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -198,8 +199,8 @@ Test(checkpoint, one_that_is_shorter_or_longer_is_corrupt)
     }
 }
 
-/* What the checks of hash and signature cannot see, because whoever wrote it made them: here the hash at the
- * end is made again over changed bytes. */
+/* What the checks of hash and signature cannot see, because whoever wrote it made them:
+ * here the hash at the end is made again over changed bytes. */
 static void hash_again(uint8_t *bytes, size_t len)
 {
     struct hash hash;

@@ -1,5 +1,6 @@
-/* tests/unit/test_core.c: what is counted, what is answered, and that the state is a function of the blocks
- * alone. No disk: a "restart" is a new core that reads the blocks that the old one made durable. */
+/* tests/unit/test_core.c: what is counted, what is answered, and that the state is a
+ * function of the blocks alone. No disk: a "restart" is a new core that reads the blocks
+ * that the old one made durable. */
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -468,7 +469,8 @@ Test(core, totals_stop_at_2_to_the_62_on_both_sides)
     struct hash hash;
     size_t items;
 
-    /* Another node makes both, and they are set: 2^31 counts of 2^31 each would take long. */
+    /* Another node makes both, and they are set: 2^31 counts of 2^31 each would take
+     * long. */
     head.origin.cluster = config.cluster;
     head.origin.key = afar.key.public;
     block_put_head(&w, &head);
@@ -635,7 +637,7 @@ Test(core, equal_histories_have_equal_bytes_whatever_the_order_of_arrival)
 
     two_histories(&a, &b);
     for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
-        /* Each time another node looks at them: whose they are is not part of the state. */
+        /* Each time another node looks: whose they are is not part of the state. */
         struct core_config c = history_config((uint8_t)(1 + i), 700 + i);
         struct core *there = core_of(&c, &a, &b, orders[i]);
 
@@ -675,7 +677,8 @@ Test(core, counting_and_reading_back_give_the_same_bytes)
     free(read);
 }
 
-/* A refused count may have looked up or made a counter; nothing of it may be left in the state. */
+/* A refused count may have looked up or made a counter; nothing of it may be left in the
+ * state. */
 Test(core, what_only_waits_or_was_refused_is_not_in_the_state)
 {
     struct msg_count_req req;
@@ -786,7 +789,7 @@ Test(core, each_run_s_first_block_names_the_end_of_the_run_before)
     cr_expect(hash_equal(&block.origin.before.hash, &figures.end.hash));
 }
 
-/* The base in each group makes every number that was said answerable from the log alone. */
+/* The base in each group makes every number that was said answerable from the log. */
 Test(core, the_numbers_that_were_said_stand_in_the_blocks)
 {
     struct block_cursor cursor;
@@ -895,7 +898,8 @@ Test(core, a_smaller_memory_than_the_one_saved_has_forgotten_more)
     cr_expect_eq(ask(&old, 0, &(struct msg_count_rep){0}), CORE_WAITS);
 }
 
-/* The core with two counters and one request, in two readers over `bytes`, which are then changed. */
+/* The core with two counters and one request, in two readers over `bytes`, which are then
+ * changed. */
 static size_t save(uint8_t *bytes, size_t size, size_t *state)
 {
     struct writer w = writer_of(bytes, size);
@@ -959,7 +963,8 @@ Test(core,
     cr_expect_eq(load(bytes, state, 0), ERR_VERSION, "its version");
 }
 
-/* The own part is: streams {1, id}, reach {0, 0}, requests {1, {id, item 0, value, number, place {1, 1}}}. */
+/* The own part is: streams {1, id}, reach {0, 0}, requests {1, {id, item 0, value,
+ * number, place {1, 1}}}. */
 Test(core, a_saved_request_in_a_block_that_is_not_held_is_malformed)
 {
     uint8_t bytes[1024];
@@ -985,7 +990,8 @@ Test(core, a_saved_request_in_a_block_that_is_not_held_is_malformed)
     cr_expect_eq(load(bytes, state, len - state), ERR_MALFORMED, "of no stream");
 }
 
-/* An id that was forgotten may be counted again. A larger memory, or one rebuilt from the log, holds both. */
+/* An id that was forgotten may be counted again. A larger memory, or one rebuilt from the
+ * log, holds both. */
 Test(core, an_id_that_was_counted_twice_is_saved_and_restored_as_it_was_counted_last)
 {
     struct msg_count_req again;

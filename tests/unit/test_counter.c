@@ -1,5 +1,5 @@
-/* tests/unit/test_counter.c: the counter component: ops only add, the origin keeps limits, and equal totals
- * have equal bytes. */
+/* tests/unit/test_counter.c: the counter component: ops only add, the origin keeps
+ * limits, and equal totals have equal bytes. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>

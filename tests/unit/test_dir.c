@@ -1,4 +1,5 @@
-/* tests/unit/test_dir.c: the state directory: made, locked, and refused where it is not Tally's own. */
+/* tests/unit/test_dir.c: the state directory: made, locked, and refused where it is not
+ * Tally's own. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -100,7 +101,8 @@ Test(dir, a_second_tallyd_is_refused_at_once_while_the_first_lives)
     cr_expect_eq(enter(&second), ERR_OK);
 }
 
-/* A child that enters, tells by closing the pipe's end that it has, and then does as `hold` says. */
+/* A child that enters, tells by closing the pipe's end that it has, and then does as
+ * `hold` says. */
 static pid_t enter_in_child(void (*hold)(int fd))
 {
     int ready[2], fd;
@@ -145,7 +147,8 @@ Test(dir, after_a_kill_of_its_holder_no_hand_is_needed)
 
 enum { CHILD_ENDS_MS = 300 };
 
-/* The holder is gone, but a child of it has the lock's descriptor and takes a moment to end. */
+/* The holder is gone, but a child of it has the lock's descriptor and takes a moment to
+ * end. */
 static void leave_a_child_behind(int fd)
 {
     (void)fd;

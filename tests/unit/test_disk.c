@@ -1,4 +1,4 @@
-/* tests/unit/test_disk.c: the disk of a real machine: files are made whole or not at all. */
+/* tests/unit/test_disk.c: the disk of a real machine: files are made whole, or not. */
 #include <criterion/criterion.h>
 #include <poll.h>
 #include <stdatomic.h>

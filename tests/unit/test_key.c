@@ -1,4 +1,5 @@
-/* tests/unit/test_key.c: the node's key: made once, for its owner's eyes, and never replaced by another. */
+/* tests/unit/test_key.c: the node's key: made once, for its owner's eyes, and never
+ * replaced by another. */
 #include <criterion/criterion.h>
 #include <sodium.h>
 #include <stdio.h>

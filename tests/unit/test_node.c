@@ -1,5 +1,6 @@
-/* tests/unit/test_node.c: one node on its disk: commits, recovery, segments and checkpoints ahead, a full
- * disk. The disk is tests/lib/memory_disk.h; time is what the test says. */
+/* tests/unit/test_node.c: one node on its disk: commits, recovery, segments and
+ * checkpoints ahead, a full disk. The disk is tests/lib/memory_disk.h; time is what the
+ * test says. */
 #include <criterion/criterion.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -160,7 +161,8 @@ static struct node_figures figures(void)
     return f;
 }
 
-/* Counts until the log has grown by so many bytes, or counts are refused; tags make it go faster. */
+/* Counts until the log has grown by so many bytes, or counts are refused; tags make it go
+ * faster. */
 static int64_t grown; /* were taken */
 
 static void grow(uint64_t bytes)
@@ -284,8 +286,9 @@ Test(node, after_a_failed_sync_nothing_is_answered_and_a_restart_recovers)
     cr_expect_eq(total("a"), 1);
 }
 
-/* The bytes are in the page cache and not on the disk; recovery has to know before it answers the repeat. The
- * block is of many pages, since the zeros behind it have its last one written anyhow. */
+/* The bytes are in the page cache and not on the disk; recovery has to know before it
+ * answers the repeat. The block is of many pages, since the zeros behind it have its last
+ * one written anyhow. */
 Test(node, what_a_failed_sync_left_in_the_cache_is_durable_before_its_repeat_is_answered)
 {
     struct msg_count_req req = request("a");
@@ -468,8 +471,8 @@ Test(node, a_make_that_fails_otherwise_is_tried_again_too)
     cr_expect_eq(figures().checkpoint, 1);
 }
 
-/* Where the log itself fills the disk, it is the next checkpoint that lets the old part of it go; to wait
- * for a segment first would be to wait for ever. */
+/* Where the log itself fills the disk, it is the next checkpoint that lets the old part
+ * of it go; to wait for a segment first would be to wait for ever. */
 Test(node, a_log_that_fills_the_disk_by_itself_makes_room_by_a_checkpoint)
 {
     stop();

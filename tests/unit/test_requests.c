@@ -1,4 +1,5 @@
-/* tests/unit/test_requests.c: the memory of a node's own counts: a ring that forgets the oldest, and finds by id. */
+/* tests/unit/test_requests.c: the memory of a node's own counts: a ring that forgets the
+ * oldest, and finds by id. */
 #include <criterion/criterion.h>
 #include <string.h>
 

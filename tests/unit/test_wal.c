@@ -1,5 +1,5 @@
-/* tests/unit/test_wal.c: the log: what is synced is read back; a torn tail is cut for good; rot
- * is told from a tear, and where it is. The disk is tests/lib/memory_disk.h. */
+/* tests/unit/test_wal.c: the log: what is synced is read back; a torn tail is cut for
+ * good; rot is told from a tear, and where it is. The disk is tests/lib/memory_disk.h. */
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -21,7 +21,8 @@ enum { SEGMENT = WAL_SEGMENT_MIN, SEEN_MAX = 4096, TEXT_MAX = 64 };
 static struct disk *disk;
 static struct wal *wal;
 
-/* What the last scan or open has read: each frame's place, its length, and how its bytes begin. */
+/* What the last scan or open has read: each frame's place, its length, and how its bytes
+ * begin. */
 static struct {
     size_t count;
     uint64_t lsn[SEEN_MAX];
@@ -131,7 +132,8 @@ static bool zero_from(const char *name, uint64_t offset)
     return offset == size;
 }
 
-/* Frames of `bytes` each, until the log has `segments` segments and the last of them has a frame. */
+/* Frames of `bytes` each, until the log has `segments` segments and the last of them has
+ * a frame. */
 static unsigned fill(unsigned segments, size_t bytes)
 {
     static char payload[BLOCK_MAX];
@@ -380,8 +382,9 @@ Test(wal, a_mark_that_the_log_does_not_reach_is_an_error)
 
 /* ---- a torn tail ---- */
 
-/* Three frames in one batch, of which a crash left the first k bytes: for every k exactly the frames that are
- * whole are read, all behind them is zero, and stays so when power fails at once. */
+/* Three frames in one batch, of which a crash left the first k bytes: for every k exactly
+ * the frames that are whole are read, all behind them is zero, and stays so when power
+ * fails at once. */
 Test(wal, a_batch_torn_at_any_byte_is_cut_behind_its_last_whole_frame)
 {
     static uint8_t zero[256];
@@ -411,7 +414,7 @@ Test(wal, a_batch_torn_at_any_byte_is_cut_behind_its_last_whole_frame)
     disk = whole;
 }
 
-/* Sectors of a torn write may arrive in any order: a whole frame may stand behind a hole. */
+/* Sectors of a torn write arrive in any order: a whole frame may stand behind a hole. */
 Test(wal, what_stands_behind_a_hole_is_cut_too)
 {
     uint64_t b;
@@ -429,8 +432,8 @@ Test(wal, what_stands_behind_a_hole_is_cut_too)
     cr_expect(zero_from(FIRST, b));
 }
 
-/* The dangerous case is the one where the same frame is written again: then the old one behind it follows it,
- * checksum and all, and only the zeros keep it dead. */
+/* The dangerous case is the one where the same frame is written again: then the old one
+ * behind it follows it, checksum and all, and only the zeros keep it dead. */
 Test(wal, no_old_frame_comes_back_to_life)
 {
     uint64_t b;
@@ -469,8 +472,8 @@ Test(wal, shorter_frames_after_a_cut_leave_nothing_of_the_old_ones)
     cr_expect(zero_from(FIRST, wal_mark(wal).lsn));
 }
 
-/* The first write into a new segment is torn: the log ends in the old one, and goes on there if
- * there is room; what the tear left in the new one must not be found later. */
+/* The first write into a new segment is torn: the log ends in the old one, and goes on
+ * there if there is room; what the tear left in the new one must not be found later. */
 Test(wal, a_tear_at_the_start_of_a_segment_is_cut_in_both)
 {
     struct wal_end end;
@@ -546,9 +549,10 @@ Test(wal, a_crash_in_the_middle_of_a_recovery_is_recovered_from)
     cr_expect(zero_from(FIRST, b));
 }
 
-/* After a sync that failed, reads give what the disk does not have, and a further sync has nothing to do. What
- * recovery has read it must therefore write again before it says that it is there. The frame is of many
- * pages, since the zeros behind it have its last one written anyhow. */
+/* After a sync that failed, reads give what the disk does not have, and a further sync
+ * has nothing to do. What recovery has read it must therefore write again before it says
+ * that it is there. The frame is of many pages, since the zeros behind it have its last
+ * one written anyhow. */
 Test(wal, what_a_failed_sync_left_in_the_cache_is_written_again_before_it_is_relied_on)
 {
     static char large[50 * 1000];
@@ -567,8 +571,8 @@ Test(wal, what_a_failed_sync_left_in_the_cache_is_written_again_before_it_is_rel
     cr_expect_eq(seen.count, 2);
 }
 
-/* One wrong bit in one of recovery's reads, wherever it strikes, may end the start; it must neither be
- * written to the disk nor have anything cut. */
+/* One wrong bit in one of recovery's reads, wherever it strikes, may end the start; it
+ * must neither be written to the disk nor have anything cut. */
 Test(wal, a_byte_that_reads_wrong_once_does_no_harm)
 {
     uint64_t end;
@@ -671,8 +675,8 @@ Test(wal, rot_at_the_end_of_a_segment_is_seen_from_the_next_one)
     cr_expect_eq(end.offset, last);
 }
 
-/* Before the first frame there is none to follow, so what makes a later segment's frame wrong here is only
- * that it is not where the log begins. */
+/* Before the first frame there is none to follow, so what makes a later segment's frame
+ * wrong here is only that it is not where the log begins. */
 Test(wal, rot_in_the_first_frame_does_not_make_the_log_begin_in_the_second_segment)
 {
     struct wal_end end;
@@ -826,7 +830,8 @@ Test(wal, what_the_archive_does_not_take_stays)
 
 /* ---- golden file ---- */
 
-/* Three blocks in two batches: the second batch says up to where the first had made the log durable. */
+/* Three blocks in two batches: the second batch says up to where the first had made the
+ * log durable. */
 Test(wal, a_segment_of_format_1_is_read)
 {
     static const size_t batch[] = {0, 1, 1};
