@@ -4,8 +4,8 @@
  *   1  likewise, behind a header that is right
  *   2  the rest are pieces, each {kind, length, bytes}, laid one behind the other in two
  *      segments whose headers are right: kind % 5 is 0 a frame that follows the last,
- *      1 a frame that is right but follows none, 2 raw bytes, 3 so many zeros, 4 on to the
- *      second segment; kind / 5 says how many frames back the log was durable, as the
+ *      1 a frame that is right but follows none, 2 raw bytes, 3 so many zeros, 4 on to
+ *      the second segment; kind / 5 says how many frames back the log was durable, as the
  *      frame has it
  *
  * A scan changes nothing. What it takes is right, and chained. Opening takes the same,
