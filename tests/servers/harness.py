@@ -436,10 +436,12 @@ class ServerTest(unittest.TestCase):
                      "assertion", "Assertion"):
             if sign in logs:
                 self.fail(f"{sign} in the log:\n{logs}")
-        if self._outcome.success:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        # A failure is recorded before tearDown comes; what was left of such a test stays to be looked at.
+        result = self._outcome.result
+        if any(test is self for test, _ in result.failures + result.errors):
+            print(f"{self.folder} is kept\n{logs}")
         else:
-            print(logs)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def node(self, name="n", **settings):
         """A node that is not yet started, closed after the test."""
