@@ -146,6 +146,16 @@ static enum err check_ops(const struct block *block)
     return c.groups == 0 && c.ops == 0 && reader_done(&c.reader) ? ERR_OK : ERR_MALFORMED;
 }
 
+bool block_peek(const uint8_t *bytes, size_t len, struct position *position)
+{
+    struct reader r = reader_of(bytes, len);
+    uint8_t format = read_u8(&r);
+
+    get_id(&r, &position->stream);
+    position->number = read_varint(&r);
+    return !r.bad && format == BLOCK_FORMAT;
+}
+
 enum err block_decode(const uint8_t *bytes, size_t len, const struct crypto *crypto,
                       struct block *block)
 {

@@ -15,7 +15,10 @@
 enum {
     BLOCK_FORMAT = 1,
     BLOCK_MAX = 256 * 1024, /* bytes of an encoded block, signature included */
-    NODE_NAME_MAX = 32,     /* bytes of a node's name */
+    /* A record of the log that begins with this byte is no block to be applied: behind it stands a block that
+     * contradicts the one held in its place, kept as proof that its stream forks. */
+    BLOCK_PROOF = 0xff,
+    NODE_NAME_MAX = 32, /* bytes of a node's name */
     /* What a block takes at most beside its groups and ops. */
     BLOCK_FIXED_MAX = 1 + 1 + ID_BYTES + 10 + HASH_BYTES + 10 + ID_BYTES +
                       PUBLIC_KEY_BYTES + 1 + NODE_NAME_MAX + ID_BYTES + 10 + HASH_BYTES +
@@ -76,6 +79,9 @@ struct block {
  *         ERR_VERSION    a format, component or operation unknown here: written by a newer version */
 enum err block_decode(const uint8_t *bytes, size_t len, const struct crypto *crypto,
                       struct block *block);
+
+/* Only whose block it is and which: for bytes that were looked at before. False: no block. */
+bool block_peek(const uint8_t *bytes, size_t len, struct position *position);
 
 /* The ops of a decoded block in their order:
  *     struct block_cursor c = block_ops(&block);

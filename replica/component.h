@@ -53,6 +53,11 @@ struct component {
      * component's, good until the next change. NULL without memory. */
     struct item **(*sorted)(void *state, size_t *count);
 
+    /* A digest of what is applied: the same wherever the state is the same, whatever way it came about, and kept
+     * up at little cost, so that peers can compare theirs with every message. hash: the core's. */
+    void (*digest)(void *state, void (*hash)(struct hash *, const void *, size_t),
+                   struct hash *digest);
+
     /* The canonical encoding: equal states have equal bytes. encoded_max(): what it takes at most. */
     size_t (*encoded_max)(void *state);
     void (*encode)(void *state, struct writer *w);

@@ -37,7 +37,7 @@ struct waiter {
 struct core {
     struct core_config config;
     bool
-        clustered; /* config.cluster is known from the log: it is not ours to choose any more */
+        clustered; /* config.cluster is known from the log: not ours to choose any more */
     void *state[COMPONENT_COUNT];
     struct streams streams;
     struct requests *requests;
@@ -50,11 +50,18 @@ struct core {
     uint32_t group_count, gathered_count;
     size_t gathered_bytes; /* what the block takes at most */
 
-    /* Sealed blocks, one after another, that are not known to be durable; and where they end. */
-    uint8_t *sealed;
-    size_t sealed_len, sealed_size;
-    struct stream_end sealed_end; /* position.number 0: the stream has no block yet */
-    uint32_t unwritten;           /* counts: gathered and sealed */
+    /* Blocks in the order of the log that are not known to be durable: those sealed here, and those
+     * taken from peers. Each with a u32 length before it. */
+    uint8_t *unwritten_blocks;
+    size_t unwritten_len, unwritten_size;
+    struct stream_end
+        sealed_end;     /* of this run's stream; number 0: it has no block yet */
+    uint32_t unwritten; /* counts: gathered and sealed */
+
+    struct public_key *trusted;
+    size_t trusted_count;
+    bool open; /* set by core_open() */
+    bool stream_lost;
 
     struct waiter *waiters;
     size_t waiter_count, waiter_size;
@@ -90,7 +97,8 @@ void core_free(struct core *core)
             components[i]->destroy(core->state[i]);
     requests_free(core->requests);
     streams_clear(&core->streams);
-    free(core->sealed);
+    free(core->unwritten_blocks);
+    free(core->trusted);
     free(core->waiters);
     free(core);
 }
@@ -106,31 +114,53 @@ static size_t component_index(uint8_t number)
 
 /* ---- applying: the one way into the state, for what was just written and for what is recovered ---- */
 
-/* The stream that the block continues. */
+static bool own_key(const struct core *core, const struct public_key *key)
+{
+    return memcmp(key->byte, core->config.key.public.byte, sizeof key->byte) == 0;
+}
+
+/* The stream of a block; a first block brings it into being. */
 static enum err block_stream(struct core *core, const struct block *block,
                              struct stream **stream)
 {
     const struct block_origin *origin = &block->origin;
-    const struct public_key *mine = &core->config.key.public;
 
     *stream = streams_find(&core->streams, &block->stream);
-    if (*stream == NULL) {
-        if (block->number != 1)
-            return ERR_CORRUPT;
-        if (core->clustered && !id_equal(&origin->cluster, &core->config.cluster))
-            return ERR_REFUSED;
-        *stream = streams_add(
-            &core->streams, &block->stream, &origin->key, origin->name, origin->name_len,
-            memcmp(origin->key.byte, mine->byte, sizeof mine->byte) == 0);
-        if (*stream == NULL)
-            return ERR_MEMORY;
-        core->config.cluster = origin->cluster;
-        core->clustered = true;
-    }
-    if (block->number != (*stream)->end.position.number + 1 ||
-        !hash_equal(&block->previous, &(*stream)->end.hash))
+    if (*stream != NULL)
+        return ERR_OK;
+    if (block->number != 1)
         return ERR_CORRUPT;
+    if (core->clustered && !id_equal(&origin->cluster, &core->config.cluster))
+        return ERR_REFUSED;
+    *stream = streams_add(&core->streams, &block->stream, &origin->key, origin->name,
+                          origin->name_len, own_key(core, &origin->key));
+    if (*stream == NULL)
+        return ERR_MEMORY;
+    core->config.cluster = origin->cluster;
+    core->clustered = true;
     return ERR_OK;
+}
+
+/* Where a block stands that says of itself that it is block->number. */
+static enum core_taken block_place(const struct stream_end *end,
+                                   const struct block *block)
+{
+    if (block->number > end->position.number + 1)
+        return CORE_GAP;
+    if (block->number == end->position.number + 1)
+        return hash_equal(&block->previous, &end->hash) ? CORE_TAKEN : CORE_FORKED;
+    if (block->number == end->position.number && !hash_equal(&block->hash, &end->hash))
+        return CORE_FORKED;
+    return CORE_HELD; /* Of an older one it cannot be told here whether it is the same. */
+}
+
+/* One content per stream: some node may hold the other block already, so taking either settles nothing. Both stay
+ * in the log as proof, and no more is taken. */
+static void freeze(struct core *core, struct stream *stream)
+{
+    stream->frozen = true;
+    if (id_equal(&stream->end.position.stream, &core->config.stream))
+        core->stream_lost = true;
 }
 
 static void remember(struct core *core, const struct op *op, struct item *item,
@@ -146,16 +176,13 @@ static void remember(struct core *core, const struct op *op, struct item *item,
 }
 
 /* here: the block was gathered by this core, which reserved its ops and remembers their ids. */
-static enum err apply_block(struct core *core, const struct block *block, bool here)
+static enum err apply_ops(struct core *core, const struct stream *stream,
+                          const struct block *block, bool here)
 {
     struct block_cursor cursor = block_ops(block);
-    struct stream *stream;
     struct item *item;
     struct op op;
-    enum err err = block_stream(core, block, &stream);
 
-    if (err != ERR_OK)
-        return err;
     while (block_next_op(&cursor, &op)) {
         size_t i = component_index(op.component);
 
@@ -166,8 +193,24 @@ static enum err apply_block(struct core *core, const struct block *block, bool h
             remember(core, &op, item, (struct own_place){stream->own, block->number});
         core->ops++;
     }
+    return ERR_OK;
+}
+
+static enum err apply_block(struct core *core, const struct block *block, bool here)
+{
+    struct stream *stream;
+    enum err err = block_stream(core, block, &stream);
+
+    if (err == ERR_OK && block_place(&stream->end, block) != CORE_TAKEN)
+        err = ERR_CORRUPT; /* Such a block is never appended. */
+    if (err == ERR_OK)
+        err = apply_ops(core, stream, block, here);
+    if (err != ERR_OK)
+        return err;
     stream->end.position.number = block->number;
     stream->end.hash = block->hash;
+    if (stream->taken.position.number < block->number)
+        stream->taken = stream->end;
     if (MUTANT(resume_stream) && stream->own > 0 && !here) {
         core->config.stream = block->stream;
         core->sealed_end = stream->end;
@@ -176,20 +219,62 @@ static enum err apply_block(struct core *core, const struct block *block, bool h
     return ERR_OK;
 }
 
+static enum err apply_proof(struct core *core, const struct block *block)
+{
+    struct stream *stream = streams_find(&core->streams, &block->stream);
+
+    if (stream == NULL)
+        return ERR_CORRUPT;
+    freeze(core, stream);
+    return ERR_OK;
+}
+
+/* Blocks of this run's stream are made here alone; one that came from elsewhere has ended it. */
+static bool is_sealed_here(const struct core *core, const struct block *block)
+{
+    return id_equal(&block->stream, &core->config.stream) &&
+           block->number <= core->sealed_end.position.number;
+}
+
+static enum err apply_record(struct core *core, const uint8_t *bytes, size_t len)
+{
+    bool proof = len > 0 && bytes[0] == BLOCK_PROOF;
+    struct block block;
+    enum err err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
+
+    if (err != ERR_OK)
+        return err;
+    return proof ? apply_proof(core, &block)
+                 : apply_block(core, &block, is_sealed_here(core, &block));
+}
+
 enum err core_replay(struct core *core, const uint8_t *bytes, size_t len)
 {
-    struct block block;
-    enum err err = block_decode(bytes, len, core->config.crypto, &block);
-
-    return err == ERR_OK ? apply_block(core, &block, false) : err;
+    return apply_record(core, bytes, len);
 }
 
 /* ---- requests ---- */
 
 /* Without peers, this node's order is the only one there is. */
-static enum status good_status(void)
+static enum status good_status(const struct core *core)
 {
-    return STATUS_FINAL;
+    return core->trusted_count == 0 ? STATUS_FINAL : STATUS_PROVISIONAL;
+}
+
+void core_open(struct core *core)
+{
+    core->open = true;
+}
+
+bool core_is_open(const struct core *core)
+{
+    return core->open || core->trusted_count == 0;
+}
+
+void core_found(struct core *core, const struct id *cluster)
+{
+    if (!core->clustered)
+        core->config.cluster = *cluster;
 }
 
 /* Can it be told that a request which was first asked after `heard`, and whose id is not remembered, was never
@@ -271,7 +356,7 @@ static enum core_verdict repeat(struct core *core, const struct request *known,
                    : refuse(rep, STATUS_UNKNOWN); /* It may yet be counted. */
     rep->number = known->number;
     rep->total = known->item->total;
-    return refuse(rep, good_status());
+    return refuse(rep, good_status(core));
 }
 
 static void gather(struct core *core, uint8_t component, const struct op *op,
@@ -329,6 +414,8 @@ enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
         known = NULL;
     if (known != NULL)
         return repeat(core, known, req, ticket, rep);
+    if (!core_is_open(core))
+        return refuse(rep, STATUS_UNAVAILABLE);
     if (!memory_reaches(core, &req->heard))
         return refuse(rep, STATUS_UNKNOWN);
     if (bytes > (room < BLOCK_MAX ? room : BLOCK_MAX) ||
@@ -359,9 +446,214 @@ void core_get(const struct core *core, const struct msg_get_req *req,
     *rep = (struct msg_get_rep){.id = req->id, .status = STATUS_ERROR};
     if (!name_valid(req->name, req->name_len))
         return;
+    rep->status = STATUS_UNAVAILABLE;
+    if (!core_is_open(core))
+        return;
     item = counter_component.find(core->state[c], req->name, req->name_len);
     rep->total = item != NULL ? item->total : 0;
-    rep->status = good_status();
+    rep->status = good_status(core);
+}
+
+static bool unwritten_reserve(struct core *core, size_t bytes)
+{
+    size_t need = core->unwritten_len + bytes;
+    uint8_t *blocks;
+
+    if (need <= core->unwritten_size)
+        return true;
+    blocks = realloc(core->unwritten_blocks, need);
+    if (blocks == NULL)
+        return false;
+    core->unwritten_blocks = blocks;
+    core->unwritten_size = need;
+    return true;
+}
+
+/* ---- blocks from peers ---- */
+
+enum err core_trust(struct core *core, const struct public_key *keys, size_t count)
+{
+    struct public_key *trusted = NULL;
+
+    if (count > 0 && (trusted = malloc(count * sizeof *trusted)) == NULL)
+        return ERR_MEMORY;
+    if (count > 0)
+        memcpy(trusted, keys, count * sizeof *trusted);
+    free(core->trusted);
+    core->trusted = trusted;
+    core->trusted_count = count;
+    return ERR_OK;
+}
+
+static bool is_trusted(const struct core *core, const struct public_key *key)
+{
+    for (size_t i = 0; i < core->trusted_count; i++)
+        if (memcmp(core->trusted[i].byte, key->byte, sizeof key->byte) == 0)
+            return true;
+    return own_key(core, key);
+}
+
+/* May the block's signature be looked at, and with whose key? */
+static enum core_taken receive_key(const struct core *core, const struct stream *stream,
+                                   const struct block *block,
+                                   const struct public_key **key)
+{
+    if (stream != NULL) {
+        *key = &stream->key;
+        return stream->frozen ? CORE_FROZEN : CORE_TAKEN;
+    }
+    if (block->number != 1)
+        return CORE_GAP;
+    if (id_equal(&block->stream, &core->config.stream) &&
+        core->sealed_end.position.number > 0)
+        return CORE_GAP; /* Our own first block is on its way into the log: look at this one then. */
+    *key = &block->origin.key;
+    if (core->clustered && !id_equal(&block->origin.cluster, &core->config.cluster))
+        return CORE_REFUSED;
+    return is_trusted(core, *key) ? CORE_TAKEN : CORE_REFUSED;
+}
+
+/* Put a record behind what waits to be written. False without memory. */
+static bool add_record(struct core *core, bool proof, const uint8_t *bytes, size_t len,
+                       struct core_record *record)
+{
+    size_t size = sizeof(uint32_t) + proof + len;
+    struct writer w;
+
+    if (!unwritten_reserve(core, size))
+        return false;
+    w = writer_of(core->unwritten_blocks + core->unwritten_len, size);
+    write_u32(&w, (uint32_t)(proof + len));
+    *record = (struct core_record){w.start + w.len, proof + len};
+    if (proof)
+        write_u8(&w, BLOCK_PROOF);
+    write_bytes(&w, bytes, len);
+    core->unwritten_len += w.len;
+    return true;
+}
+
+static enum core_taken take(struct core *core, struct stream *stream,
+                            const struct block *block)
+{
+    enum core_taken taken = block_place(&stream->taken, block);
+
+    if (taken == CORE_FORKED)
+        freeze(core, stream);
+    if (taken != CORE_TAKEN)
+        return taken;
+    stream->taken.position.number = block->number;
+    stream->taken.hash = block->hash;
+    if (id_equal(&block->stream, &core->config.stream))
+        core->stream_lost =
+            true; /* Only this run writes it, and this block is not its own. */
+    return CORE_TAKEN;
+}
+
+enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len,
+                             struct core_record *record)
+{
+    const struct public_key *key;
+    struct stream *stream;
+    struct block block;
+    enum core_taken taken;
+    enum err err = block_decode(bytes, len, core->config.crypto, &block);
+
+    if (err != ERR_OK)
+        return err == ERR_VERSION ? CORE_NEWER : CORE_REFUSED;
+    stream = streams_find(&core->streams, &block.stream);
+    taken = receive_key(core, stream, &block, &key);
+    if (taken != CORE_TAKEN)
+        return taken;
+    if (stream != NULL) {
+        taken = block_place(&stream->taken, &block);
+        if (taken == CORE_HELD || taken == CORE_GAP)
+            return taken; /* Not worth a look at its signature. */
+    }
+    if (!core->config.crypto->verify(block.signature, &block.hash, key))
+        return CORE_REFUSED;
+    if (block_stream(core, &block, &stream) != ERR_OK)
+        return CORE_FAILED;
+    taken = take(core, stream, &block);
+    if ((taken == CORE_TAKEN || taken == CORE_FORKED) &&
+        !add_record(core, taken == CORE_FORKED, bytes, len, record))
+        return CORE_FAILED;
+    return taken;
+}
+
+bool core_stream_lost(const struct core *core)
+{
+    return core->stream_lost;
+}
+
+void core_new_stream(struct core *core, const struct id *stream)
+{
+    assert(core->gathered_count == 0 && core->unwritten_len == 0);
+    core->config.stream = *stream;
+    core->sealed_end = (struct stream_end){.position.stream = *stream};
+    core->stream_lost = false;
+}
+
+size_t core_have(const struct core *core, uint8_t *out, size_t size, bool *more)
+{
+    struct writer w = writer_of(out, size);
+
+    *more = false;
+    for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next) {
+        if (size - w.len < CORE_HAVE_ITEM) {
+            *more = true;
+            break;
+        }
+        write_bytes(&w, s->end.position.stream.byte, ID_BYTES);
+        write_u64(&w, s->end.position.number);
+        write_bytes(&w, s->end.hash.byte, HASH_BYTES);
+    }
+    return w.len;
+}
+
+void core_digest(struct core *core, struct hash *digest)
+{
+    struct hash parts[COMPONENT_COUNT];
+
+    for (size_t i = 0; i < COMPONENT_COUNT; i++)
+        components[i]->digest(core->state[i], core->config.crypto->hash, &parts[i]);
+    core->config.crypto->hash(digest, parts, sizeof parts);
+}
+
+bool core_heard(const struct core *core, const struct stream_end *theirs)
+{
+    const struct stream *stream = streams_find(&core->streams, &theirs->position.stream);
+
+    return stream != NULL && theirs->position.number > 0 &&
+           theirs->position.number == stream->end.position.number &&
+           !hash_equal(&theirs->hash, &stream->end.hash);
+}
+
+bool core_is_own(const struct core *core, const struct id *stream)
+{
+    const struct stream *held = streams_find(&core->streams, stream);
+
+    return held != NULL && held->own > 0;
+}
+
+uint64_t core_lacks(const struct core *core,
+                    uint64_t (*have)(const void *arg, const struct id *stream),
+                    const void *arg)
+{
+    uint64_t lacks = 0;
+
+    for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next) {
+        uint64_t held = have(arg, &s->end.position.stream);
+
+        lacks += s->end.position.number > held ? s->end.position.number - held : 0;
+    }
+    return lacks;
+}
+
+uint64_t core_held(const struct core *core, const struct id *stream)
+{
+    const struct stream *held = streams_find(&core->streams, stream);
+
+    return held != NULL ? held->end.position.number : 0;
 }
 
 /* ---- commit ---- */
@@ -371,19 +663,9 @@ bool core_gathered(const struct core *core)
     return core->gathered_count > 0;
 }
 
-static bool sealed_reserve(struct core *core, size_t bytes)
+bool core_unwritten(const struct core *core)
 {
-    size_t need = core->sealed_len + bytes;
-    uint8_t *sealed;
-
-    if (need <= core->sealed_size)
-        return true;
-    sealed = realloc(core->sealed, need);
-    if (sealed == NULL)
-        return false;
-    core->sealed = sealed;
-    core->sealed_size = need;
-    return true;
+    return core->unwritten_len > 0;
 }
 
 static void put_groups(const struct core *core, struct writer *w)
@@ -422,25 +704,28 @@ enum err core_seal(struct core *core, uint64_t wall_ms, const uint8_t **bytes,
                          .previous = core->sealed_end.hash,
                          .stamp_ms = wall_ms,
                          .groups = core->group_count};
-    /* A u32 length before each block, so that core_written() can tell them apart. */
     size_t max = sizeof(uint32_t) + BLOCK_FIXED_MAX + core->gathered_bytes;
+    struct stream *stream;
     struct writer w, length;
 
     assert(core->gathered_count > 0);
-    if (!sealed_reserve(core, max))
+    if (!unwritten_reserve(core, max))
         return ERR_MEMORY;
     if (head.number == 1)
         set_origin(core, &head.origin);
-    length = writer_of(core->sealed + core->sealed_len, sizeof(uint32_t));
-    w = writer_of(core->sealed + core->sealed_len + sizeof(uint32_t),
+    length = writer_of(core->unwritten_blocks + core->unwritten_len, sizeof(uint32_t));
+    w = writer_of(core->unwritten_blocks + core->unwritten_len + sizeof(uint32_t),
                   max - sizeof(uint32_t));
     block_put_head(&w, &head);
     put_groups(core, &w);
     block_seal(&w, core->config.crypto, &core->config.key, &core->sealed_end.hash);
     assert(!w.full && w.len <= BLOCK_MAX);
     write_u32(&length, (uint32_t)w.len);
-    core->sealed_len += sizeof(uint32_t) + w.len;
+    core->unwritten_len += sizeof(uint32_t) + w.len;
     core->sealed_end.position.number = head.number;
+    stream = streams_find(&core->streams, &head.stream);
+    if (stream != NULL)
+        stream->taken = core->sealed_end;
     core->group_count = core->gathered_count = 0;
     core->gathered_bytes = 0;
     core->group_mark++;
@@ -451,8 +736,7 @@ enum err core_seal(struct core *core, uint64_t wall_ms, const uint8_t **bytes,
 
 enum err core_written(struct core *core, core_reply_fn *reply, void *arg)
 {
-    struct reader r = reader_of(core->sealed, core->sealed_len);
-    struct block block;
+    struct reader r = reader_of(core->unwritten_blocks, core->unwritten_len);
     enum err err;
 
     assert(core->gathered_count == 0); /* Its counts would be answered with the others. */
@@ -460,21 +744,20 @@ enum err core_written(struct core *core, core_reply_fn *reply, void *arg)
         uint32_t len = read_u32(&r);
         const uint8_t *bytes = read_bytes(&r, len);
 
-        err = block_decode(bytes, len, core->config.crypto, &block);
-        if (err == ERR_OK)
-            err = apply_block(core, &block, true);
-        assert(err == ERR_OK || err == ERR_MEMORY); /* We made it ourselves. */
+        err = apply_record(core, bytes, len);
+        assert(err == ERR_OK ||
+               err == ERR_MEMORY); /* It was looked at before it was appended. */
         if (err != ERR_OK)
             return err;
     }
-    core->sealed_len = 0;
+    core->unwritten_len = 0;
     core->unwritten = 0;
     for (size_t i = 0; i < core->waiter_count; i++) {
         const struct waiter *waiter = &core->waiters[i];
         struct msg_count_rep rep = {.id = waiter->id,
                                     .number = waiter->number,
                                     .total = waiter->item->total,
-                                    .status = good_status()};
+                                    .status = good_status(core)};
 
         reply(arg, waiter->ticket, &rep);
     }
@@ -502,7 +785,7 @@ size_t core_encoded_max(const struct core *core)
 
 void core_encode_state(struct core *core, struct writer *w)
 {
-    assert(core->unwritten == 0);
+    assert(core->gathered_count == 0 && core->unwritten_len == 0);
     write_bytes(w, core->config.cluster.byte, ID_BYTES);
     streams_encode(&core->streams, w);
     write_u8(w, COMPONENT_COUNT);

@@ -44,13 +44,26 @@ void core_free(struct core *core);
 
 /* ---- recovery: from a checkpoint, then block by block from the log ---- */
 
-/* A block of the log, whose frame was right.
+/* A record of the log, whose frame was right: a block, or the proof of a fork.
  * Errors: ERR_CORRUPT   it does not continue its stream
  *         ERR_REFUSED   it is of another cluster
  *         ERR_MALFORMED, ERR_VERSION, ERR_TOO_LONG as block_decode(); ERR_MEMORY */
 enum err core_replay(struct core *core, const uint8_t *bytes, size_t len);
 
 /* ---- requests ---- */
+
+/* With peers, new counts and gets are STATUS_UNAVAILABLE until core_open(): a node that joins a cluster says no
+ * number before it holds what the others held. */
+void core_open(struct core *core);
+bool core_is_open(const struct core *core);
+/* The cluster's id where the log names none yet. */
+void core_found(struct core *core, const struct id *cluster);
+/* How many blocks of a stream are held: its last one's number. 0: not one. */
+uint64_t core_held(const struct core *core, const struct id *stream);
+/* How many blocks are held, over all streams, above what have() says of each. */
+uint64_t core_lacks(const struct core *core,
+                    uint64_t (*have)(const void *arg, const struct id *stream),
+                    const void *arg);
 
 enum core_verdict {
     CORE_ANSWERED,   /* *rep is the answer: refused, or known and durable */
@@ -65,10 +78,55 @@ enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
 void core_get(const struct core *core, const struct msg_get_req *req,
               struct msg_get_rep *rep);
 
+/* ---- blocks from peers ---- */
+
+enum core_taken {
+    CORE_TAKEN, /* it continues its stream: append it to the log; core_written() applies it */
+    CORE_FORKED, /* it contradicts what is held: append it as proof. Its stream is frozen */
+    CORE_HELD,   /* held or taken already */
+    CORE_GAP,    /* what comes before it is not here: the next HAVE says so */
+    CORE_FROZEN, /* of a stream that forks */
+    CORE_NEWER, /* of a format or with an op unknown here: its stream waits for a newer version */
+    CORE_REFUSED, /* no block, of another cluster, by a key that is not trusted, or wrongly signed */
+    CORE_FAILED, /* no memory: stop */
+};
+
+/* Whose first blocks are taken, beside this node's own: `count` keys, copied. With any peer, numbers are
+ * PROVISIONAL. Streams that are held already go on. ERR_MEMORY. */
+enum err core_trust(struct core *core, const struct public_key *keys, size_t count);
+
+/* A block that a peer sent. Nothing is believed but its signature. With CORE_TAKEN and CORE_FORKED *record is
+ * what to append, the core's, good until core_written(): it becomes part of the state like the blocks
+ * made here. bytes need not live on. */
+struct core_record {
+    const uint8_t *bytes;
+    size_t len;
+};
+enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len,
+                             struct core_record *record);
+
+/* This run's stream was written to by somebody else (a resumed snapshot, a second copy), or forks: it must not be
+ * continued. Give the core a new one, random, at once. Nothing may be gathered. */
+bool core_stream_lost(const struct core *core);
+void core_new_stream(struct core *core, const struct id *stream);
+
+/* What is held, as HAVE says it: per stream its id [16], u64 number, and the hash [32] of that block.
+ * Returns the bytes written, at most size; *more where some did not fit. */
+enum { CORE_HAVE_ITEM = ID_BYTES + 8 + HASH_BYTES };
+size_t core_have(const struct core *core, uint8_t *out, size_t size, bool *more);
+/* A digest of the replicated state: equal where the same blocks are applied. */
+void core_digest(struct core *core, struct hash *digest);
+/* One item of a peer's HAVE. true: it contradicts what is held, so the stream forks; the peer needs to see our block
+ * for proof. */
+bool core_heard(const struct core *core, const struct stream_end *theirs);
+/* Does this node write the stream? */
+bool core_is_own(const struct core *core, const struct id *stream);
+
 /* ---- commit ---- */
 
-/* Whether anything is gathered. */
+/* Whether anything is gathered; whether anything is sealed or taken and waits for core_written(). */
 bool core_gathered(const struct core *core);
+bool core_unwritten(const struct core *core);
 /* Make a block of what is gathered. *bytes is the core's, good until the next core_seal() or
  * core_written(). ERR_MEMORY: stop. */
 enum err core_seal(struct core *core, uint64_t wall_ms, const uint8_t **bytes,

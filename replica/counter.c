@@ -19,6 +19,9 @@ static const int64_t amount_max = INT64_C(1) << 31;
 struct counter {
     struct item item; /* first, so that an item's address is its counter's */
     UT_hash_handle hh;
+    struct counter *dirty_next; /* of those that changed since the last digest */
+    int64_t digested_total;     /* as the digest has it */
+    bool dirty, digested;
     char name[];
 };
 
@@ -29,6 +32,8 @@ struct counters {
      * needs the order, so new ones are merged in there and cost nothing on the way. */
     struct item **list;
     size_t sorted_count, list_size;
+    struct counter *dirty;
+    uint64_t digest[HASH_BYTES / 8]; /* the sum of all counters' hashes, modulo 2^256 */
 };
 
 static void *counter_create(size_t items_max)
@@ -130,6 +135,15 @@ static enum status counter_admit(void *state, const struct op *op, struct item *
     return STATUS_FINAL;
 }
 
+static void touch(struct counters *c, struct counter *counter)
+{
+    if (counter->dirty)
+        return;
+    counter->dirty = true;
+    counter->dirty_next = c->dirty;
+    c->dirty = counter;
+}
+
 static struct item *counter_apply(void *state, const struct op *op, bool admitted)
 {
     struct counters *c = state;
@@ -143,6 +157,7 @@ static struct item *counter_apply(void *state, const struct op *op, bool admitte
     /* Unsigned: wrapping is at least the same on every node. */
     counter->item.total = (int64_t)((uint64_t)counter->item.total + (uint64_t)op->value);
     counter->item.applied = true;
+    touch(c, counter);
     if (admitted)
         counter->item.reserved -= op->value;
     return &counter->item;
@@ -202,6 +217,63 @@ static struct item **counter_sorted(void *state, size_t *count)
     return list_sort(c) ? c->list : NULL;
 }
 
+/* A counter's part of the digest: the hash of its name and total, as little-endian words. */
+static void digest_part(const struct counter *counter, int64_t total,
+                        void (*hash)(struct hash *, const void *, size_t),
+                        uint64_t part[HASH_BYTES / 8])
+{
+    uint8_t bytes[1 + NAME_MAX_BYTES + 8];
+    struct writer w = writer_of(bytes, sizeof bytes);
+    struct hash hashed;
+    struct reader r;
+
+    write_u8(&w, counter->item.key_len);
+    write_bytes(&w, counter->item.key, counter->item.key_len);
+    write_u64(&w, (uint64_t)total);
+    hash(&hashed, bytes, w.len);
+    r = reader_of(hashed.byte, sizeof hashed.byte);
+    for (size_t i = 0; i < HASH_BYTES / 8; i++)
+        part[i] = read_u64(&r);
+}
+
+/* sum += part, or sum -= part: 256 bits. */
+static void digest_add(uint64_t sum[HASH_BYTES / 8], const uint64_t part[HASH_BYTES / 8],
+                       bool minus)
+{
+    uint64_t carry = minus;
+
+    for (size_t i = 0; i < HASH_BYTES / 8; i++) {
+        uint64_t term = minus ? ~part[i] : part[i], with = term + carry;
+
+        carry = with < carry;
+        sum[i] += with;
+        carry += sum[i] < with;
+    }
+}
+
+static void counter_digest(void *state, void (*hash)(struct hash *, const void *, size_t),
+                           struct hash *digest)
+{
+    struct counters *c = state;
+    uint64_t part[HASH_BYTES / 8];
+    struct writer w = writer_of(digest->byte, sizeof digest->byte);
+
+    for (struct counter *counter; (counter = c->dirty) != NULL;) {
+        if (counter->digested) {
+            digest_part(counter, counter->digested_total, hash, part);
+            digest_add(c->digest, part, true);
+        }
+        digest_part(counter, counter->item.total, hash, part);
+        digest_add(c->digest, part, false);
+        counter->digested_total = counter->item.total;
+        counter->digested = true;
+        counter->dirty = false;
+        c->dirty = counter->dirty_next;
+    }
+    for (size_t i = 0; i < HASH_BYTES / 8; i++)
+        write_u64(&w, c->digest[i]);
+}
+
 static size_t counter_encoded_max(void *state)
 {
     const struct counters *c = state;
@@ -253,6 +325,7 @@ static enum err counter_decode(void *state, struct reader *r, unsigned version)
             return ERR_MEMORY;
         counter->item.total = total;
         counter->item.applied = true;
+        touch(c, counter);
         if (last != NULL && item_order(&last->item, &counter->item) >= 0)
             return ERR_MALFORMED;
         last = counter;
@@ -272,6 +345,7 @@ const struct component counter_component = {
     .apply = counter_apply,
     .find = counter_find,
     .sorted = counter_sorted,
+    .digest = counter_digest,
     .encoded_max = counter_encoded_max,
     .encode = counter_encode,
     .decode = counter_decode,

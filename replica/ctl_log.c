@@ -90,8 +90,11 @@ static enum err list_frame(void *arg, const struct wal_frame *frame)
     struct block block;
     struct block_cursor cursor;
     struct op op;
-    enum err err = block_decode(frame->bytes, frame->len, &crypto_real, &block);
+    enum err err;
 
+    if (frame->bytes[0] == BLOCK_PROOF)
+        return ERR_OK; /* Not counted, but kept as proof that its stream forks. */
+    err = block_decode(frame->bytes, frame->len, &crypto_real, &block);
     if (err != ERR_OK) {
         fprintf(stderr, "tallyctl: the block at byte %" PRIu64 " of the log: %s\n",
                 frame->lsn, err_name(err));

@@ -34,6 +34,7 @@ struct node {
     uint64_t newest; /* the highest number of any checkpoint, a damaged one's included */
     uint64_t last_ms, last_wall_ms; /* when the last was made, or this run began */
     bool wanted;                    /* a checkpoint was asked for */
+    uint64_t keep;                  /* LSN from which on peers need the log */
     uint64_t recovered_blocks, commits;
 };
 
@@ -156,17 +157,22 @@ enum err node_open(const struct node_config *config, struct node_time now,
                    struct node **node)
 {
     struct node *n = calloc(1, sizeof *n);
+    struct core_figures figures;
     enum err err;
 
     if (n == NULL)
         return ERR_MEMORY;
     n->config = *config;
     n->last_ms = now.mono_ms;
+    n->keep = UINT64_MAX;
     err = recover(n);
     if (err != ERR_OK) {
         node_close(n);
         return err;
     }
+    core_figures(n->core, &figures);
+    if (figures.streams > 0)
+        core_open(n->core); /* It has been a member before. */
     *node = n;
     return ERR_OK;
 }
@@ -215,25 +221,61 @@ void node_get(const struct node *node, const struct msg_get_req *req,
     core_get(node->core, req, rep);
 }
 
+enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
+                      enum core_taken *taken)
+{
+    struct core_record record;
+
+    *taken = CORE_GAP;
+    if (wal_room(node->wal) <= len) /* A proof is a byte longer. */
+        return ERR_OK;
+    *taken = core_receive(node->core, bytes, len, &record);
+    if (*taken == CORE_FAILED)
+        return ERR_MEMORY;
+    if (*taken == CORE_FORKED)
+        log_alarm(
+            "a stream forks: two signed blocks contradict each other; no more is taken of it");
+    return *taken == CORE_TAKEN || *taken == CORE_FORKED
+               ? wal_append(node->wal, record.bytes, record.len)
+               : ERR_OK;
+}
+
+/* Somebody else has written to this run's stream: it is his as much as ours, so neither goes on with it. */
+static void renew_stream(struct node *node)
+{
+    struct id stream;
+
+    node->config.random(&stream, sizeof stream);
+    core_new_stream(node->core, &stream);
+    log_alarm(
+        "this node's stream was written to by another process with its key: a copied machine or a "
+        "resumed snapshot? Going on with a new stream");
+}
+
 enum err node_commit(struct node *node, struct node_time now)
 {
     const uint8_t *bytes;
     size_t len;
-    enum err err;
+    enum err err = ERR_OK;
 
-    if (!core_gathered(node->core))
-        return ERR_OK;
-    err = core_seal(node->core, now.wall_ms, &bytes, &len);
-    if (err == ERR_OK)
-        err = wal_append(node->wal, bytes, len);
-    if (err == ERR_OK && MUTANT(answer_before_sync))
+    if (core_gathered(node->core)) {
+        err = core_seal(node->core, now.wall_ms, &bytes, &len);
+        if (err == ERR_OK)
+            err = wal_append(node->wal, bytes, len);
+    }
+    if (err != ERR_OK || !core_unwritten(node->core))
+        return err;
+    if (MUTANT(answer_before_sync))
         err = core_written(node->core, node->config.reply, node->config.reply_arg);
     if (err == ERR_OK)
         err = wal_sync(node->wal);
     if (err != ERR_OK || MUTANT(answer_before_sync))
         return err;
     node->commits++;
-    return core_written(node->core, node->config.reply, node->config.reply_arg);
+    err = core_written(node->core, node->config.reply, node->config.reply_arg);
+    if (err == ERR_OK && core_stream_lost(node->core))
+        renew_stream(node);
+    return err;
 }
 
 /* ---- segments and checkpoints ---- */
@@ -266,6 +308,15 @@ static enum err encode_checkpoint(struct node *node)
                              &node->make);
 }
 
+static enum err release(struct node *node)
+{
+    uint64_t lsn = MUTANT(release_newer) ? node->last.mark.lsn : node->before.mark.lsn;
+
+    if (lsn > node->keep)
+        lsn = node->keep;
+    return wal_release(node->wal, lsn);
+}
+
 /* The new one stands: keep it and the one before it, and the log from that one on. */
 static enum err checkpoint_made(struct node *node, struct node_time now)
 {
@@ -279,8 +330,7 @@ static enum err checkpoint_made(struct node *node, struct node_time now)
     err = remove_checkpoints(node, UINT64_MAX);
     if (err != ERR_OK || node->before.number == 0)
         return err;
-    return wal_release(node->wal, MUTANT(release_newer) ? node->last.mark.lsn
-                                                        : node->before.mark.lsn);
+    return release(node);
 }
 
 /* A make failed and left nothing behind: so it may be tried again, and that is all. Said when it
@@ -385,6 +435,16 @@ bool node_short(const struct node *node)
 struct position node_position(const struct node *node)
 {
     return core_position(node->core);
+}
+
+const struct wal *node_wal(const struct node *node)
+{
+    return node->wal;
+}
+
+void node_keep(struct node *node, uint64_t lsn)
+{
+    node->keep = lsn;
 }
 
 struct core *node_core(struct node *node)

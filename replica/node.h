@@ -26,6 +26,8 @@ struct node_config {
     uint64_t checkpoint_ms;    /* between two checkpoints if anything changed */
     core_reply_fn *reply;      /* called from node_commit() and node_count() */
     void *reply_arg;
+    /* For a new stream where this run's own was written to by somebody else. */
+    void (*random)(void *to, size_t len);
 };
 
 struct node;
@@ -46,6 +48,16 @@ enum err node_count(struct node *node, const struct msg_count_req *req, uint64_t
                     struct node_time now);
 void node_get(const struct node *node, const struct msg_get_req *req,
               struct msg_get_rep *rep);
+
+/* A block from a peer: taken into the log where it continues what is held. It counts as held once
+ * node_commit() is through. *taken says what became of it; CORE_GAP also where the log has no room now.
+ * Errors: as node_commit(). */
+enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
+                      enum core_taken *taken);
+/* The log, for reading what peers lack; and the LSN from which on they need it: nothing from there on is
+ * released. UINT64_MAX: no peer needs any. */
+const struct wal *node_wal(const struct node *node);
+void node_keep(struct node *node, uint64_t lsn);
 
 /* Make durable what was gathered, and answer it. ERR_IO, ERR_MEMORY: the process has to stop at once and to
  * recover; nothing that was not answered may be answered any more. */

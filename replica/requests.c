@@ -76,7 +76,9 @@ static void forget_oldest(struct requests *r)
     size_t hole = place_of(r, &gone->id);
 
     assert(r->table[hole] != 0);
-    r->reach = gone->place;
+    /* A stream of ours that a peer gave back after a restore comes late, with an early place. */
+    if (own_place_before(r->reach, gone->place))
+        r->reach = gone->place;
     if (r->table[hole] != index + 1)
         return; /* The same id came again behind it. */
     for (size_t at = next_place(r, hole); r->table[at] != 0; at = next_place(r, at)) {

@@ -48,7 +48,7 @@ struct stream *streams_add(struct streams *s, const struct id *id,
 
     if (stream == NULL)
         return NULL;
-    stream->end.position.stream = *id;
+    stream->end.position.stream = stream->taken.position.stream = *id;
     stream->key = *key;
     stream->name_len = name_len;
     memcpy(stream->name, name, name_len);
@@ -138,9 +138,26 @@ enum err streams_decode(struct streams *s, struct reader *r)
 
 void streams_encode_own(const struct streams *s, struct writer *w)
 {
+    size_t frozen = 0;
+
     write_varint(w, s->own_count);
     for (size_t i = 0; i < s->own_count; i++)
         write_bytes(w, s->own[i]->end.position.stream.byte, ID_BYTES);
+    for (const struct stream *stream = s->table; stream != NULL; stream = stream->hh.next)
+        frozen += stream->frozen;
+    write_varint(w, frozen);
+    for (const struct stream *stream = s->table; stream != NULL; stream = stream->hh.next)
+        if (stream->frozen)
+            write_bytes(w, stream->end.position.stream.byte, ID_BYTES);
+}
+
+/* The next id, which must be of a stream that is here; NULL otherwise. */
+static struct stream *known_stream(const struct streams *s, struct reader *r)
+{
+    struct id id;
+
+    read_copy(r, id.byte, sizeof id.byte);
+    return r->bad ? NULL : streams_find(s, &id);
 }
 
 enum err streams_decode_own(struct streams *s, struct reader *r)
@@ -148,15 +165,20 @@ enum err streams_decode_own(struct streams *s, struct reader *r)
     uint64_t count = read_varint(r);
 
     for (uint64_t i = 0; i < count; i++) {
-        struct stream *stream;
-        struct id id;
+        struct stream *stream = known_stream(s, r);
 
-        read_copy(r, id.byte, sizeof id.byte);
-        stream = r->bad ? NULL : streams_find(s, &id);
         if (stream == NULL || stream->own != 0)
             return ERR_MALFORMED;
         if (!own_add(s, stream))
             return ERR_MEMORY;
+    }
+    count = read_varint(r);
+    for (uint64_t i = 0; i < count; i++) {
+        struct stream *stream = known_stream(s, r);
+
+        if (stream == NULL || stream->frozen)
+            return ERR_MALFORMED;
+        stream->frozen = true;
     }
     return r->bad ? ERR_MALFORMED : ERR_OK;
 }

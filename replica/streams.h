@@ -14,12 +14,16 @@
 #include "replica/block.h"
 
 struct stream {
-    struct stream_end end; /* the last block held */
+    struct stream_end end; /* the last block held: durable, applied */
+    struct stream_end
+        taken;             /* the last block that was taken; it may not be durable yet */
     struct public_key key; /* of the node that writes it */
+    /* This node's streams are counted from 1 in the order in which they began; others have 0. */
+    uint64_t own;
+    bool
+        frozen; /* it forks: two signed blocks contradict each other, and no more is taken of it */
     uint8_t name_len;
     char name[NODE_NAME_MAX];
-    uint64_t
-        own; /* this node's streams are counted from 1 in the order in which they began; else 0 */
     UT_hash_handle hh;
 };
 

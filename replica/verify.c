@@ -260,6 +260,23 @@ static void count_block(struct verify_report *report, const struct block *block)
         report->counts++;
 }
 
+/* A block that contradicts the one held: it is kept as proof that its stream forks. */
+static enum err take_proof(struct verify *v, const struct wal_frame *frame)
+{
+    const struct stream *stream;
+    struct block block;
+    enum err err = block_decode(frame->bytes + 1, frame->len - 1, v->crypto, &block);
+
+    if (err != ERR_OK)
+        return misfit(v, "a proof of a fork that is no block");
+    v->report->forks++;
+    if (v->core == NULL)
+        return ERR_OK;
+    stream = streams_find(core_streams(v->core), &block.stream);
+    return stream == NULL ? misfit(v, "a proof of a fork of a stream that is not here")
+                          : check_signature(v, &block, stream);
+}
+
 static enum err take_frame(void *arg, const struct wal_frame *frame)
 {
     struct verify *v = arg;
@@ -268,6 +285,8 @@ static enum err take_frame(void *arg, const struct wal_frame *frame)
 
     if (err != ERR_OK)
         return err;
+    if (frame->len > 0 && frame->bytes[0] == BLOCK_PROOF)
+        return take_proof(v, frame);
     err = block_decode(frame->bytes, frame->len, v->crypto, &block);
     if (err == ERR_MALFORMED || err == ERR_TOO_LONG)
         return misfit(v, "a block that is not encoded as one");

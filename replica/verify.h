@@ -14,6 +14,7 @@
 
 struct verify_report {
     uint64_t checkpoints, blocks, counts, streams;
+    uint64_t forks; /* blocks kept as proof that their streams fork */
     struct wal_end end;
     /* The first thing that does not fit; "" where all does. */
     char reason[256];

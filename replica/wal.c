@@ -861,3 +861,115 @@ bool wal_has_old(const struct wal *w)
 {
     return w->file != NULL && w->current > 0;
 }
+
+/* ---- reading what is durable ---- */
+
+struct wal_reader {
+    const struct wal *wal;
+    struct window window;
+    struct wal_segment segment; /* a copy: the log's list moves */
+    struct wal_mark next;
+    bool chained; /* next.check is known */
+    uint8_t bytes[WINDOW];
+};
+
+struct wal_reader *wal_reader_new(const struct wal *w, uint64_t lsn)
+{
+    struct wal_reader *r = malloc(sizeof *r);
+    uint64_t first = wal_first(w) + WAL_SEGMENT_HEADER;
+
+    if (r == NULL)
+        return NULL;
+    r->wal = w;
+    r->window = (struct window){.disk = w->disk, .bytes = r->bytes};
+    r->next = (struct wal_mark){.lsn = lsn < first ? first : lsn};
+    r->chained = false;
+    return r;
+}
+
+void wal_reader_free(struct wal_reader *r)
+{
+    if (r == NULL)
+        return;
+    if (r->window.file != NULL)
+        r->window.disk->ops->close(r->window.file);
+    free(r);
+}
+
+uint64_t wal_reader_lsn(const struct wal_reader *r)
+{
+    return r->next.lsn;
+}
+
+/* The kept segment that lsn is in; ERR_NOT_FOUND: it was released. */
+static enum err reader_segment(struct wal_reader *r)
+{
+    const struct segments *all = &r->wal->segments;
+    size_t at = 0;
+
+    if (r->window.file != NULL && r->next.lsn >= r->segment.base &&
+        r->next.lsn < r->segment.base + r->segment.size)
+        return ERR_OK;
+    if (r->next.lsn < wal_first(r->wal))
+        return ERR_NOT_FOUND;
+    while (at + 1 < all->count && r->next.lsn >= all->list[at + 1].base)
+        at++;
+    r->segment = all->list[at];
+    return window_open(&r->window, &r->segment);
+}
+
+/* The frame at next.lsn. What lies behind the durable end is not looked at, nor kept in the window: it is about to
+ * change. ERR_NOT_FOUND: none stands here. */
+static enum err reader_frame(struct wal_reader *r, struct header *h,
+                             struct wal_frame *frame)
+{
+    const uint64_t durable = r->wal->durable.lsn, end = r->segment.base + r->segment.size;
+    const uint8_t *at;
+    size_t len;
+    enum err err;
+
+    err = window_at(&r->window, r->next.lsn - r->segment.base, &at, &len);
+    if (err != ERR_OK)
+        return err;
+    if (durable < end && len > durable - r->next.lsn) {
+        len = (size_t)(durable - r->next.lsn);
+        r->window.len = (size_t)(at - r->window.bytes) + len;
+    }
+    if (!frame_good(at, len, r->next.lsn, h) ||
+        (r->chained && h->previous != r->next.check))
+        return ERR_NOT_FOUND;
+    *frame = (struct wal_frame){
+        .lsn = r->next.lsn, .bytes = at + WAL_FRAME_HEADER, .len = h->payload};
+    return ERR_OK;
+}
+
+enum err wal_reader_next(struct wal_reader *r, struct wal_frame *frame)
+{
+    struct header h;
+    enum err err;
+
+    for (int turn = 0; turn < 2; turn++) {
+        if (r->next.lsn >= r->wal->durable.lsn)
+            return ERR_AGAIN;
+        err = reader_segment(r);
+        if (err == ERR_OK)
+            err = reader_frame(r, &h, frame);
+        else if (err == ERR_NOT_FOUND)
+            return err;
+        if (err == ERR_OK) {
+            r->next.lsn += WAL_FRAME_HEADER + frame->len;
+            r->next.check = h.check;
+            r->chained = true;
+            return ERR_OK;
+        }
+        if (err != ERR_NOT_FOUND)
+            return err;
+        /* The segment's end, if the log goes on in the next one. */
+        if (r->segment.base + r->segment.size > r->wal->durable.lsn)
+            break;
+        r->next.lsn = r->segment.base + r->segment.size + WAL_SEGMENT_HEADER;
+    }
+    log_alarm("%016" PRIu64 ".log: damaged at offset %" PRIu64, r->segment.number,
+              r->next.lsn - r->segment.base);
+    return ERR_CORRUPT;
+}

@@ -88,6 +88,19 @@ struct wal_mark wal_mark(const struct wal *w);
 /* The oldest LSN kept. */
 uint64_t wal_first(const struct wal *w);
 
+/* Reading again what is durable, while the log goes on being written: for peers. */
+struct wal_reader;
+/* From the frame at lsn, a place that a reader or a scan named, or from the oldest kept where it is gone or 0.
+ * NULL without memory. The log must outlive it. */
+struct wal_reader *wal_reader_new(const struct wal *w, uint64_t lsn);
+void wal_reader_free(struct wal_reader *r);
+/* LSN of the frame that comes next. */
+uint64_t wal_reader_lsn(const struct wal_reader *r);
+/* ERR_AGAIN      the durable end
+ * ERR_NOT_FOUND  what comes next was released: begin anew with the oldest kept
+ * ERR_CORRUPT    rot; logged. ERR_IO */
+enum err wal_reader_next(struct wal_reader *r, struct wal_frame *frame);
+
 /* Segments are made ahead, off the hot path, by whoever owns the disk's one make: is one wanted? Then *make
  * is filled in, and wal_segment_made() is to be called once it stands. */
 bool wal_wants_segment(struct wal *w, struct disk_make *make);

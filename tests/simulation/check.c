@@ -110,6 +110,8 @@ static void check_memory(struct sim *s)
     uint64_t stream, number, count;
 
     check_own_streams(s, &r);
+    if (read_varint(&r) != 0)
+        broken("a stream is frozen though nobody else writes");
     stream = read_varint(&r);
     number = read_varint(&r);
     count = read_varint(&r);

@@ -968,7 +968,7 @@ Test(core,
 Test(core, a_saved_request_in_a_block_that_is_not_held_is_malformed)
 {
     uint8_t bytes[1024];
-    size_t state, len = save(bytes, sizeof bytes, &state), reach = state + 1 + ID_BYTES,
+    size_t state, len = save(bytes, sizeof bytes, &state), reach = state + 2 + ID_BYTES,
                   item = reach + 3 + ID_BYTES;
 
     cr_assert_eq(len, item + 5);
