@@ -1,0 +1,676 @@
+#include "replica/peers.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <uthash.h>
+
+#include "common/log.h"
+
+enum {
+    BATCH_BYTES =
+        256 * 1024 + BLOCK_MAX, /* of one BLOCKS, at most; one block always fits */
+    UNACKED_MAX = 4096,         /* blocks sent and not acknowledged, per feed */
+};
+static_assert((int)BATCH_BYTES <= (int)LINK_PAYLOAD_MAX, "a batch fits a message");
+
+/* How far a peer is with one stream. */
+struct progress {
+    struct id stream;
+    uint64_t have;  /* as its last HAVE says */
+    uint64_t sent;  /* and not given up for lost; at least have */
+    uint64_t round; /* of the HAVE that named it */
+    UT_hash_handle hh;
+};
+
+struct unacked {
+    struct position block;
+    uint64_t lsn;
+    uint32_t bytes;
+};
+
+/* A way through the log for one peer: of this node's own blocks, or of the others'. */
+struct feed {
+    bool relay;
+    struct wal_reader *reader; /* NULL: to be begun at `low` */
+    uint64_t low;              /* LSN before which the peer lacks nothing of this feed */
+    struct unacked *unacked;   /* [UNACKED_MAX], a ring */
+    size_t first, count;
+    uint64_t bytes;
+    uint64_t
+        progress_ms; /* when something was acknowledged, or sent while nothing was under way */
+};
+
+struct peer {
+    struct peer_config config;
+    struct link *link;
+    struct feed own, relay;
+    struct progress *progress;
+    uint64_t round;  /* of its HAVEs */
+    bool heard_have; /* in this conversation */
+    uint64_t heard_ms, hello_ms, have_ms;
+    bool
+        wants_have; /* something of it was stored, or looked at in vain: it is to hear where we stand */
+    struct peer_figures figures;
+    struct log_limit limit;
+};
+
+struct peers {
+    struct peers_config config;
+    struct id run;
+    struct peer *peer[PEERS_MAX];
+    size_t count;
+    uint64_t join_ms; /* when waiting for a peer to catch up with is over */
+    /* The log's durable end of one and of two steps of PEERS_RELAY_MS ago: what is older is relayed. */
+    uint64_t relay_lsn, relay_next_lsn, relay_ms;
+    uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
+};
+
+/* ---- the list ---- */
+
+struct peers *peers_new(const struct peers_config *config, uint64_t now_ms)
+{
+    struct peers *p = calloc(1, sizeof *p);
+
+    if (p == NULL)
+        return NULL;
+    p->config = *config;
+    p->join_ms = now_ms + config->join_wait_ms;
+    config->random(&p->run, sizeof p->run);
+    return p;
+}
+
+static void progress_clear(struct peer *peer)
+{
+    struct progress *progress, *next;
+
+    HASH_ITER(hh, peer->progress, progress, next)
+    {
+        HASH_DEL(peer->progress, progress);
+        free(progress);
+    }
+}
+
+static void peer_free(struct peer *peer)
+{
+    if (peer == NULL)
+        return;
+    if (peer->link != NULL)
+        link_free(peer->link);
+    wal_reader_free(peer->own.reader);
+    wal_reader_free(peer->relay.reader);
+    free(peer->own.unacked);
+    free(peer->relay.unacked);
+    progress_clear(peer);
+    free(peer);
+}
+
+void peers_free(struct peers *p)
+{
+    for (size_t i = 0; i < p->count; i++)
+        peer_free(p->peer[i]);
+    free(p);
+}
+
+static enum err peer_new(struct peers *p, const struct peer_config *config,
+                         struct peer **made)
+{
+    struct peer *peer = calloc(1, sizeof *peer);
+    struct id challenge;
+
+    if (peer == NULL)
+        return ERR_MEMORY;
+    p->config.random(&challenge, sizeof challenge);
+    peer->config = *config;
+    peer->relay.relay = true;
+    peer->own.unacked = malloc(UNACKED_MAX * sizeof *peer->own.unacked);
+    peer->relay.unacked = malloc(UNACKED_MAX * sizeof *peer->relay.unacked);
+    peer->link = link_new(&p->config.key, &config->key, &p->run, &challenge);
+    if (peer->own.unacked == NULL || peer->relay.unacked == NULL || peer->link == NULL) {
+        peer_free(peer);
+        return ERR_MALFORMED;
+    }
+    *made = peer;
+    return ERR_OK;
+}
+
+static bool same_key(const struct public_key *a, const struct public_key *b)
+{
+    return memcmp(a->byte, b->byte, sizeof a->byte) == 0;
+}
+
+static enum err check_list(const struct peers *p, const struct peer_config *list,
+                           size_t count, size_t *bad)
+{
+    if (count > PEERS_MAX)
+        return ERR_RANGE;
+    for (*bad = 0; *bad < count; ++*bad) {
+        if (same_key(&list[*bad].key, &p->config.key.public))
+            return ERR_EXISTS;
+        for (size_t i = 0; i < *bad; i++)
+            if (same_key(&list[i].key, &list[*bad].key))
+                return ERR_EXISTS;
+    }
+    return ERR_OK;
+}
+
+/* Take the peer of this key out of the old list, or make it. */
+static enum err peer_take(struct peers *p, const struct peer_config *config,
+                          struct peer **taken)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->peer[i] != NULL && same_key(&p->peer[i]->config.key, &config->key)) {
+            *taken = p->peer[i];
+            (*taken)->config = *config;
+            p->peer[i] = NULL;
+            return ERR_OK;
+        }
+    }
+    return peer_new(p, config, taken);
+}
+
+static int key_order(const void *a, const void *b)
+{
+    return memcmp(a, b, PUBLIC_KEY_BYTES);
+}
+
+/* All who name each other come to the same id, in whatever order they start. */
+static void found(struct peers *p, const struct public_key *peers, size_t count)
+{
+    struct public_key keys[PEERS_MAX + 1];
+    struct id cluster;
+
+    memcpy(keys, peers, count * sizeof *keys);
+    keys[count++] = p->config.key.public;
+    qsort(keys, count, sizeof *keys, key_order);
+    crypto_generichash(cluster.byte, sizeof cluster.byte, keys[0].byte,
+                       count * sizeof *keys, NULL, 0);
+    core_found(node_core(p->config.node), &cluster);
+}
+
+enum err peers_set(struct peers *p, const struct peer_config *list, size_t count,
+                   size_t *bad)
+{
+    struct peer *peer[PEERS_MAX] = {NULL};
+    struct public_key keys[PEERS_MAX];
+    enum err err = check_list(p, list, count, bad);
+
+    if (err != ERR_OK)
+        return err;
+    for (*bad = 0; *bad < count && err == ERR_OK; ++*bad) {
+        err = peer_take(p, &list[*bad], &peer[*bad]);
+        keys[*bad] = list[*bad].key;
+    }
+    if (err == ERR_OK)
+        err = core_trust(node_core(p->config.node), keys, count);
+    if (err == ERR_OK && count > 0)
+        found(p, keys, count);
+    for (size_t i = 0; i < p->count; i++)
+        peer_free(p->peer[i]);
+    memcpy(p->peer, peer, sizeof peer);
+    p->count = 0;
+    while (p->count < PEERS_MAX && peer[p->count] != NULL)
+        p->count++;
+    if (err != ERR_OK)
+        --*bad;
+    return err;
+}
+
+/* ---- what a peer holds ---- */
+
+static uint64_t have_of(const void *arg, const struct id *stream)
+{
+    const struct peer *peer = arg;
+    const struct progress *progress;
+
+    HASH_FIND(hh, peer->progress, stream, sizeof *stream, progress);
+    return progress != NULL ? progress->have : 0;
+}
+
+static struct progress *progress_of(struct peer *peer, const struct id *stream)
+{
+    struct progress *progress;
+
+    HASH_FIND(hh, peer->progress, stream, sizeof *stream, progress);
+    if (progress != NULL)
+        return progress;
+    progress = calloc(1, sizeof *progress);
+    if (progress == NULL)
+        return NULL;
+    progress->stream = *stream;
+    HASH_ADD(hh, peer->progress, stream, sizeof *stream, progress);
+    return progress;
+}
+
+/* Read again from where the peer lacks something. */
+static void feed_rewind(struct feed *feed, uint64_t low)
+{
+    wal_reader_free(feed->reader);
+    feed->reader = NULL;
+    feed->low = low;
+    feed->first = feed->count = 0;
+    feed->bytes = 0;
+}
+
+/* What was sent and is not in its HAVE is sent once more. */
+static void peer_rewind(struct peer *peer, bool from_start)
+{
+    struct progress *progress, *next;
+
+    HASH_ITER(hh, peer->progress, progress, next)
+    progress->sent = progress->have;
+    feed_rewind(&peer->own, from_start ? 0 : peer->own.low);
+    feed_rewind(&peer->relay, from_start ? 0 : peer->relay.low);
+    peer->figures.too_far = false;
+}
+
+static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_ms)
+{
+    while (feed->count > 0) {
+        const struct unacked *oldest = &feed->unacked[feed->first];
+        const struct progress *progress = progress_of(peer, &oldest->block.stream);
+
+        if (progress == NULL || progress->have < oldest->block.number)
+            break;
+        feed->bytes -= oldest->bytes;
+        feed->first = (feed->first + 1) % UNACKED_MAX;
+        feed->count--;
+        feed->progress_ms = now_ms;
+    }
+    if (feed->count > 0)
+        feed->low = feed->unacked[feed->first].lsn;
+    else if (feed->reader != NULL)
+        feed->low = wal_reader_lsn(feed->reader);
+}
+
+/* One stream of a HAVE: whether the peer holds less of it than before, or more than is held here. */
+static enum err have_item(struct peers *p, struct peer *peer, struct reader *r,
+                          bool *less, bool *more)
+{
+    struct stream_end end;
+    struct progress *progress;
+
+    read_copy(r, end.position.stream.byte, ID_BYTES);
+    end.position.number = read_u64(r);
+    read_copy(r, end.hash.byte, HASH_BYTES);
+    if (r->bad)
+        return ERR_MALFORMED;
+    progress = progress_of(peer, &end.position.stream);
+    if (progress == NULL)
+        return ERR_MEMORY;
+    *less = *less || end.position.number < progress->have;
+    *more = *more || end.position.number >
+                         core_held(node_core(p->config.node), &end.position.stream);
+    progress->have = end.position.number;
+    progress->round = peer->round;
+    /* Our block of that number is the proof that it lacks. */
+    if (core_heard(node_core(p->config.node), &end)) {
+        progress->have--;
+        *less = true;
+    }
+    if (progress->sent < progress->have)
+        progress->sent = progress->have;
+    return ERR_OK;
+}
+
+/* Counting may begin. */
+static void join(struct peers *p, const char *with)
+{
+    if (with != NULL)
+        log_info("caught up with %s: counting", with);
+    else
+        log_warn("no peer to catch up with within join-wait: counting all the same");
+    core_open(node_core(p->config.node));
+}
+
+/* What is held here and not by the peer, in blocks. */
+static uint64_t peer_lacks(const struct peers *p, const struct peer *peer)
+{
+    return core_lacks(node_core(p->config.node), have_of, peer);
+}
+
+/* Both hold the same blocks: then they have the same state, or one of them is wrong. */
+static void compare(struct peers *p, struct peer *peer, const uint8_t *theirs)
+{
+    struct hash ours;
+    bool differs;
+
+    core_digest(node_core(p->config.node), &ours);
+    differs = memcmp(ours.byte, theirs, HASH_BYTES) != 0;
+    if (differs && !peer->figures.differs)
+        log_alarm(
+            "peer %s holds the same blocks, and has another state: compare `tallyctl counters` of both, "
+            "and run `tallyctl verify` on both",
+            peer->config.name);
+    peer->figures.differs = differs;
+}
+
+static enum err have(struct peers *p, struct peer *peer,
+                     const struct link_message *message, uint64_t now_ms)
+{
+    struct reader r = reader_of(message->payload, message->len);
+    const uint8_t *digest = read_bytes(&r, HASH_BYTES);
+    uint32_t count = read_u32(&r);
+    struct progress *progress, *next;
+    bool less = false, more = false;
+    enum err err = r.left == (size_t)count * CORE_HAVE_ITEM ? ERR_OK : ERR_MALFORMED;
+
+    peer->round++;
+    for (uint32_t i = 0; i < count && err == ERR_OK; i++)
+        err = have_item(p, peer, &r, &less, &more);
+    if (err != ERR_OK)
+        return err;
+    HASH_ITER(hh, peer->progress, progress, next)
+    {
+        if (progress->round != peer->round && progress->have > 0) {
+            progress->have = 0; /* It was wiped: it must be believed. */
+            less = true;
+        }
+    }
+    if (!more && peer_lacks(p, peer) == 0)
+        compare(p, peer, digest);
+    if (!more && !core_is_open(node_core(p->config.node)))
+        join(p, peer->config.name);
+    if (less || !peer->heard_have)
+        peer_rewind(peer, less);
+    peer->heard_have = true;
+    feed_acknowledge(peer, &peer->own, now_ms);
+    feed_acknowledge(peer, &peer->relay, now_ms);
+    return ERR_OK;
+}
+
+/* ---- receiving ---- */
+
+static void log_dropped(struct peer *peer, const char *what, uint64_t now_ms)
+{
+    uint64_t more;
+
+    if (log_limit_pass(&peer->limit, now_ms, &more))
+        log_warn("peer %s: %s (and %llu more since the last such line)",
+                 peer->config.name, what, (unsigned long long)more);
+}
+
+static enum err blocks(struct peers *p, struct peer *peer,
+                       const struct link_message *message, uint64_t now_ms)
+{
+    struct reader r = reader_of(message->payload, message->len);
+    enum core_taken taken;
+    enum err err = ERR_OK;
+
+    peer->wants_have = true;
+    while (r.left > 0 && err == ERR_OK) {
+        uint32_t len = read_u32(&r);
+        const uint8_t *bytes = read_bytes(&r, len);
+
+        if (r.bad) {
+            log_dropped(peer, "sent a malformed message", now_ms);
+            return ERR_OK;
+        }
+        err = node_receive(p->config.node, bytes, len, &taken);
+        peer->figures.received += taken == CORE_TAKEN;
+        if (taken == CORE_REFUSED) {
+            peer->figures.refused++;
+            log_dropped(peer,
+                        "sent a block that is not of this cluster, or wrongly signed",
+                        now_ms);
+        } else if (taken == CORE_NEWER) {
+            log_dropped(peer,
+                        "sent a block of a newer version: run that version here, too",
+                        now_ms);
+        }
+    }
+    return err;
+}
+
+static struct peer *sender(struct peers *p, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (link_is_for(p->peer[i]->link, bytes, len))
+            return p->peer[i];
+    return NULL;
+}
+
+static enum err act(struct peers *p, struct peer *peer,
+                    const struct link_message *message, uint64_t now_ms)
+{
+    enum err err;
+
+    switch (message->type) {
+    case LINK_HAVE:
+        err = have(p, peer, message, now_ms);
+        if (err == ERR_MALFORMED)
+            log_dropped(peer, "sent a malformed message", now_ms);
+        return err == ERR_MALFORMED ? ERR_OK : err;
+    case LINK_BLOCKS:
+        return blocks(p, peer, message, now_ms);
+    default:
+        log_dropped(peer, "sent a message of an unknown type", now_ms);
+        return ERR_OK;
+    }
+}
+
+/* Something true was heard. Where the conversation begins with it, both say what they hold. */
+static void connected(struct peer *peer, bool was_up, uint64_t now_ms)
+{
+    peer->heard_ms = now_ms;
+    if (!link_up(peer->link) || was_up)
+        return;
+    peer->heard_have = false;
+    peer->wants_have = true;
+    log_info("peer %s: connected", peer->config.name);
+}
+
+enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now_ms)
+{
+    struct peer *peer = sender(p, bytes, len);
+    struct link_message message;
+    struct id fresh;
+    bool was_up;
+
+    if (peer == NULL)
+        return ERR_OK; /* A stranger; whoever listens counts them. */
+    was_up = link_up(peer->link);
+    p->config.random(&fresh, sizeof fresh);
+    switch (link_open(peer->link, bytes, len, &fresh, &message)) {
+    case LINK_TAKEN:
+        connected(peer, was_up, now_ms);
+        return act(p, peer, &message, now_ms);
+    case LINK_GREETED:
+        connected(peer, was_up, now_ms);
+        return ERR_OK;
+    case LINK_OLD:
+    case LINK_STALE:
+        peer->figures.stale++;
+        return ERR_OK;
+    case LINK_FORGED:
+        peer->figures.forged++;
+        log_dropped(peer, "a message under its name was not sealed by it for this node",
+                    now_ms);
+        return ERR_OK;
+    }
+    return ERR_OK;
+}
+
+/* ---- sending ---- */
+
+static void send_hello(struct peers *p, size_t i, uint64_t now_ms)
+{
+    size_t len = link_seal_hello(p->peer[i]->link, p->sealed);
+
+    p->peer[i]->hello_ms = now_ms;
+    p->config.send(p->config.arg, i, p->sealed, len);
+}
+
+static void send_payload(struct peers *p, size_t i, uint8_t type, size_t len)
+{
+    size_t sealed = link_seal(p->peer[i]->link, type, p->payload, len, p->sealed);
+
+    p->config.send(p->config.arg, i, p->sealed, sealed);
+}
+
+static void send_have(struct peers *p, size_t i, uint64_t now_ms)
+{
+    const size_t head = HASH_BYTES + sizeof(uint32_t);
+    struct writer w = writer_of(p->payload, head);
+    struct core *core = node_core(p->config.node);
+    struct hash digest;
+    bool more;
+    size_t len = core_have(core, p->payload + head, sizeof p->payload - head, &more);
+
+    if (more)
+        log_alarm("there are more streams than one message can name");
+    core_digest(core, &digest);
+    write_bytes(&w, digest.byte, HASH_BYTES);
+    write_u32(&w, (uint32_t)(len / CORE_HAVE_ITEM));
+    send_payload(p, i, LINK_HAVE, head + len);
+    p->peer[i]->have_ms = now_ms;
+    p->peer[i]->wants_have = false;
+}
+
+/* Put the frame into the batch if the peer lacks it. false: it cannot be sent, because the peer lacks what
+ * was before it, and that is no more in the log. */
+static bool feed_frame(struct peer *peer, struct feed *feed, bool own,
+                       const struct wal_frame *frame, struct writer *batch,
+                       uint64_t now_ms)
+{
+    struct position position;
+    struct progress *progress;
+
+    if (own == feed->relay || !block_peek(frame->bytes, frame->len, &position))
+        return true;
+    progress = progress_of(peer, &position.stream);
+    if (progress == NULL || position.number <= progress->sent)
+        return true;
+    if (position.number > progress->sent + 1)
+        return false;
+    write_u32(batch, (uint32_t)frame->len);
+    write_bytes(batch, frame->bytes, frame->len);
+    progress->sent = position.number;
+    if (feed->count == 0)
+        feed->progress_ms = now_ms;
+    feed->unacked[(feed->first + feed->count++) % UNACKED_MAX] =
+        (struct unacked){position, frame->lsn, (uint32_t)frame->len};
+    feed->bytes += frame->len;
+    peer->figures.sent++;
+    return true;
+}
+
+static bool is_own(const struct peers *p, const struct wal_frame *frame)
+{
+    struct position position;
+
+    return block_peek(frame->bytes, frame->len, &position) &&
+           core_is_own(node_core(p->config.node), &position.stream);
+}
+
+/* One BLOCKS, if there is anything to send and room for it under way. Whether there may be more. */
+static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
+{
+    struct peer *peer = p->peer[i];
+    struct writer batch = writer_of(p->payload, BATCH_BYTES);
+    struct wal_frame frame;
+    enum err err = ERR_OK;
+
+    if (feed->reader == NULL)
+        feed->reader = wal_reader_new(node_wal(p->config.node), feed->low);
+    if (feed->reader == NULL)
+        return false;
+    while (batch.len + sizeof(uint32_t) + BLOCK_MAX <= batch.size &&
+           feed->bytes < PEERS_WINDOW && feed->count < UNACKED_MAX &&
+           (!feed->relay || wal_reader_lsn(feed->reader) < p->relay_lsn)) {
+        err = wal_reader_next(feed->reader, &frame);
+        if (err != ERR_OK)
+            break;
+        if (!feed_frame(peer, feed, is_own(p, &frame), &frame, &batch, now_ms)) {
+            peer->figures.too_far = true;
+            break;
+        }
+    }
+    if (err == ERR_NOT_FOUND)
+        feed_rewind(feed, 0);
+    if (feed->count == 0 && feed->reader != NULL)
+        feed->low = wal_reader_lsn(feed->reader);
+    if (batch.len > 0)
+        send_payload(p, i, LINK_BLOCKS, batch.len);
+    return batch.len > 0 && err == ERR_OK && !peer->figures.too_far;
+}
+
+static void feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
+{
+    if (feed->count > 0 && now_ms - feed->progress_ms >= PEERS_RESEND_MS)
+        peer_rewind(p->peer[i], false);
+    while (feed_send(p, i, feed, now_ms))
+        ;
+}
+
+static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
+{
+    struct peer *peer = p->peer[i];
+
+    if (link_up(peer->link) && now_ms - peer->heard_ms >= PEERS_SILENT_MS) {
+        log_warn("peer %s: nothing heard for %d s", peer->config.name,
+                 PEERS_SILENT_MS / 1000);
+        link_down(peer->link);
+    }
+    if (link_wants_hello(peer->link) || !link_up(peer->link)) {
+        if (peer->hello_ms == 0 || now_ms - peer->hello_ms >= PEERS_IDLE_MS ||
+            (link_wants_hello(peer->link) && now_ms != peer->hello_ms))
+            send_hello(p, i, now_ms);
+    }
+    if (!link_up(peer->link))
+        return;
+    if (peer->wants_have || now_ms - peer->have_ms >= PEERS_IDLE_MS)
+        send_have(p, i, now_ms);
+    if (!peer->heard_have)
+        return;
+    feed_turn(p, i, &peer->own, now_ms);
+    feed_turn(p, i, &peer->relay, now_ms);
+}
+
+/* The log's end as it was some time ago. */
+static void relay_clock(struct peers *p, uint64_t now_ms)
+{
+    if (now_ms - p->relay_ms < PEERS_RELAY_MS)
+        return;
+    p->relay_ms = now_ms;
+    p->relay_lsn = p->relay_next_lsn;
+    p->relay_next_lsn = wal_mark(node_wal(p->config.node)).lsn;
+}
+
+void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
+{
+    uint64_t keep = UINT64_MAX;
+
+    relay_clock(p, now_ms);
+    if (now_ms >= p->join_ms && !core_is_open(node_core(p->config.node)))
+        join(p, NULL);
+    for (size_t i = 0; i < p->count; i++) {
+        struct peer *peer = p->peer[i];
+
+        peer_turn(p, i, now_ms);
+        keep = peer->own.low < keep ? peer->own.low : keep;
+        keep = peer->relay.low < keep ? peer->relay.low : keep;
+    }
+    node_keep(p->config.node, keep);
+    *next_ms = p->count > 0 ? now_ms + PEERS_RELAY_MS : UINT64_MAX;
+}
+
+/* ---- looking ---- */
+
+size_t peers_count(const struct peers *p)
+{
+    return p->count;
+}
+
+void peers_figures(const struct peers *p, size_t index, struct peer_figures *figures)
+{
+    const struct peer *peer = p->peer[index];
+
+    *figures = peer->figures;
+    memcpy(figures->name, peer->config.name, sizeof figures->name);
+    figures->connected = link_up(peer->link);
+    figures->heard_ms = peer->heard_ms;
+    figures->lacks = peer_lacks(p, peer);
+}

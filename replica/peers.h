@@ -1,0 +1,85 @@
+/* replica/peers.h: what goes to and comes from the other nodes of the cluster: which blocks each one lacks, and
+ * when it is told. Reads the log through the node; the network, the clock and random numbers come in
+ * from outside, so that the simulator can run a cluster.
+ *
+ * A peer says what it holds (HAVE: its whole vector, the newest replaces all before it, also downwards), and
+ * whoever sees that it lacks blocks sends them (BLOCKS). The log is the queue: per peer there is a place up to
+ * which it was read, and a bounded number of blocks that are sent and not yet acknowledged; what is lost is
+ * read and sent again. A node's own blocks are sent as soon as they are durable; those of others only when the
+ * peer still lacks them PEERS_RELAY_MS later, because mostly it has them from their maker.
+ *
+ * Payloads, integers little-endian:
+ *   HAVE    digest of the state [32], u32 count; per stream: id [16], u64 number, hash [32] of that block
+ *   BLOCKS  per block: u32 length, the block's bytes */
+#ifndef REPLICA_PEERS_H
+#define REPLICA_PEERS_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "replica/link.h"
+#include "replica/node.h"
+
+enum {
+    PEERS_MAX = 16,
+    PEERS_IDLE_MS = 1000,   /* between two HAVEs when nothing happens */
+    PEERS_SILENT_MS = 5000, /* nothing heard for so long: not connected */
+    PEERS_RESEND_MS = 1000, /* no acknowledgement for so long: read and send again */
+    PEERS_RELAY_MS = 500,
+    PEERS_WINDOW = 4 * 1024 * 1024, /* bytes sent and not acknowledged, per peer */
+};
+
+struct peer_config {
+    char name[NODE_NAME_MAX + 1];
+    struct public_key key;
+};
+
+struct peers_config {
+    struct node *node;
+    struct key_pair key;
+    uint64_t
+        join_wait_ms; /* a node without any block waits so long to catch up with a peer, before it counts */
+    /* Send one sealed message to the peer of this index, of the list given last. It may be lost. */
+    void (*send)(void *arg, size_t peer, const uint8_t *bytes, size_t len);
+    void *arg;
+    void (*random)(void *to, size_t len);
+};
+
+struct peers;
+
+/* config is copied. NULL without memory. */
+struct peers *peers_new(const struct peers_config *config, uint64_t now_ms);
+void peers_free(struct peers *p);
+
+/* The peers from now on; those that stay, by key, keep their conversation. A cluster that begins with
+ * them, because none of them holds a block, is named by all their keys: so they need not agree on who founds it.
+ * Errors: ERR_RANGE      more than PEERS_MAX
+ *         ERR_MALFORMED  a key that is none; *bad is its index
+ *         ERR_EXISTS     a key twice, or this node's own; likewise
+ *         ERR_MEMORY */
+enum err peers_set(struct peers *p, const struct peer_config *list, size_t count,
+                   size_t *bad);
+
+/* A message from the network, opened in place. Blocks in it are given to node_receive(): the caller commits.
+ * Errors: as node_commit(). */
+enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now_ms);
+
+/* After each commit, and at *next_ms: send what is due. Errors: ERR_IO, ERR_CORRUPT from reading the log,
+ * logged: the peer concerned gets no blocks. Never fatal. */
+void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms);
+
+/* For people. */
+struct peer_figures {
+    char name[NODE_NAME_MAX + 1];
+    bool connected;
+    bool differs;      /* it held the same blocks and had another state: an alarm */
+    bool too_far;      /* it lacks what this node's log no longer has */
+    uint64_t heard_ms; /* when last; 0: never */
+    uint64_t lacks;    /* blocks that it does not hold yet, as its last HAVE says */
+    uint64_t sent, received, forged, stale, refused;
+};
+size_t peers_count(const struct peers *p);
+void peers_figures(const struct peers *p, size_t index, struct peer_figures *figures);
+
+#endif

@@ -1,0 +1,50 @@
+/* tests/lib/cluster.h: several nodes in one process, each on a disk in memory, with a network between them that
+ * loses, repeats and delays messages as it is told. Time is the test's. Without memory these end the test. */
+#ifndef TESTS_LIB_CLUSTER_H
+#define TESTS_LIB_CLUSTER_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "replica/node.h"
+#include "replica/peers.h"
+
+enum { CLUSTER_MAX = 5 };
+
+struct cluster;
+
+/* count nodes, all of them knowing each other, running. seed: of all chance. Freed by cluster_free(). */
+struct cluster *cluster_new(size_t count, uint64_t seed);
+void cluster_free(struct cluster *c);
+
+/* Of 100 messages so many are lost; so many arrive twice. */
+void cluster_set_loss(struct cluster *c, unsigned lost, unsigned repeated);
+/* Cut, or mend, the way from one node to another. */
+void cluster_cut(struct cluster *c, size_t from, size_t to, bool cut);
+
+/* Let so many milliseconds pass. */
+void cluster_run(struct cluster *c, uint64_t ms);
+
+/* Count at one node, and commit; the number that was said. */
+struct msg_count_rep cluster_count(struct cluster *c, size_t node, const char *name);
+int64_t cluster_total(struct cluster *c, size_t node, const char *name);
+
+/* The process dies, unsynced bytes are lost; and starts again on what its disk holds, or on an empty one. */
+void cluster_crash(struct cluster *c, size_t node);
+void cluster_start(struct cluster *c, size_t node);
+void cluster_wipe(struct cluster *c, size_t node);
+/* Keep the disk as it is now, and put it back later: an old backup. The node must not run when it is put back. */
+void cluster_backup(struct cluster *c, size_t node);
+void cluster_restore(struct cluster *c, size_t node);
+
+struct node *cluster_node(struct cluster *c, size_t node);
+struct peers *cluster_peers(struct cluster *c, size_t node);
+/* All running nodes hold the same blocks and have the same bytes of state. */
+bool cluster_equal(struct cluster *c);
+/* Messages under way, and all that were ever sent, as they were on the wire, for those who listen in. */
+void cluster_listen(struct cluster *c,
+                    void (*tap)(void *arg, const uint8_t *bytes, size_t len), void *arg);
+/* Give a node a message as if it had come from the network. */
+void cluster_inject(struct cluster *c, size_t node, const uint8_t *bytes, size_t len);
+
+#endif

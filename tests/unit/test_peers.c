@@ -1,0 +1,209 @@
+/* Several nodes, each on a disk of its own, over a network that loses, repeats and reorders. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "tests/lib/cluster.h"
+
+static void count_many(struct cluster *c, size_t node, const char *name, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++)
+        cr_assert_eq(cluster_count(c, node, name).status, STATUS_PROVISIONAL);
+}
+
+Test(peers, what_one_node_counts_all_others_come_to_hold)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    count_many(c, 0, "hits", 10);
+    count_many(c, 1, "hits", 5);
+    count_many(c, 2, "votes", 7);
+    cluster_run(c, 3000);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(cluster_total(c, i, "hits"), 15);
+        cr_assert_eq(cluster_total(c, i, "votes"), 7);
+    }
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(peers, a_network_that_loses_and_repeats_delays_and_no_more)
+{
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct cluster *c = cluster_new(3, seed);
+
+        cluster_set_loss(c, 30, 20);
+        for (unsigned i = 0; i < 200; i++) {
+            cluster_count(c, i % 3, "hits");
+            cluster_run(c, 10);
+        }
+        cluster_run(c, 60000);
+        for (size_t i = 0; i < 3; i++)
+            cr_assert_eq(cluster_total(c, i, "hits"), 200, "seed %d, node %zu: %d",
+                         (int)seed, i, (int)cluster_total(c, i, "hits"));
+        cr_assert(cluster_equal(c));
+        cluster_free(c);
+    }
+}
+
+Test(peers, nodes_that_were_apart_agree_again_by_themselves)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    cluster_run(c, 1000);
+    for (size_t i = 1; i < 3; i++) {
+        cluster_cut(c, 0, i, true);
+        cluster_cut(c, i, 0, true);
+    }
+    count_many(c, 0, "hits", 100);
+    count_many(c, 1, "hits", 100);
+    cluster_run(c, 30000);
+    cr_assert_eq(cluster_total(c, 0, "hits"), 100);
+    cr_assert_eq(cluster_total(c, 2, "hits"), 100);
+    for (size_t i = 1; i < 3; i++) {
+        cluster_cut(c, 0, i, false);
+        cluster_cut(c, i, 0, false);
+    }
+    cluster_run(c, 10000);
+    cr_assert_eq(cluster_total(c, 0, "hits"), 200);
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(peers, two_nodes_that_cannot_reach_each_other_meet_through_a_third)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    cluster_cut(c, 0, 1, true);
+    cluster_cut(c, 1, 0, true);
+    count_many(c, 0, "hits", 50);
+    count_many(c, 1, "hits", 50);
+    cluster_run(c, 20000);
+    cr_assert_eq(cluster_total(c, 0, "hits"), 100);
+    cr_assert_eq(cluster_total(c, 1, "hits"), 100);
+    cluster_free(c);
+}
+
+Test(peers, a_node_that_crashed_catches_up)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    count_many(c, 0, "hits", 20);
+    cluster_run(c, 3000);
+    cluster_crash(c, 2);
+    count_many(c, 1, "hits", 300);
+    cluster_run(c, 30000);
+    cluster_start(c, 2);
+    cluster_run(c, 10000);
+    cr_assert_eq(cluster_total(c, 2, "hits"), 320);
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(peers,
+     a_node_that_lost_its_disk_gets_back_what_the_others_hold_its_own_counts_included)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    count_many(c, 0, "hits", 20);
+    count_many(c, 2, "hits", 30);
+    cluster_run(c, 3000);
+    cluster_crash(c, 2);
+    cluster_wipe(c, 2);
+    cluster_start(c, 2);
+    cluster_run(c, 10000);
+    cr_assert_eq(cluster_total(c, 2, "hits"), 50);
+    count_many(c, 2, "hits", 1);
+    cluster_run(c, 10000);
+    cr_assert_eq(cluster_total(c, 0, "hits"), 51);
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(peers, a_node_restored_from_an_old_backup_loses_and_doubles_nothing)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    count_many(c, 2, "hits", 20);
+    cluster_run(c, 3000);
+    cluster_backup(c, 2);
+    count_many(c, 2, "hits", 30);
+    cluster_run(c, 3000);
+    cluster_crash(c, 2);
+    cluster_restore(c, 2);
+    cluster_start(c, 2);
+    count_many(c, 2, "hits", 5);
+    cluster_run(c, 10000);
+    for (size_t i = 0; i < 3; i++)
+        cr_assert_eq(cluster_total(c, i, "hits"), 55);
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+static void look_for_name(void *arg, const uint8_t *bytes, size_t len)
+{
+    *(bool *)arg = *(bool *)arg || memmem(bytes, len, "secret-name", 11) != NULL;
+}
+
+Test(peers, no_counters_name_is_readable_on_the_wire)
+{
+    struct cluster *c = cluster_new(2, 1);
+    bool found = false;
+
+    cluster_listen(c, look_for_name, &found);
+    count_many(c, 0, "secret-name", 3);
+    cluster_run(c, 3000);
+    cr_assert_eq(cluster_total(c, 1, "secret-name"), 3);
+    cr_assert_not(found);
+    cluster_free(c);
+}
+
+Test(peers, a_node_that_joins_says_no_number_before_it_has_caught_up)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    count_many(c, 0, "hits", 20);
+    cluster_run(c, 3000);
+    cluster_crash(c, 2);
+    cluster_wipe(c, 2);
+    cluster_start(c, 2);
+    cr_assert_eq(cluster_count(c, 2, "hits").status, STATUS_UNAVAILABLE);
+    cluster_run(c, 1900);
+    cr_assert_eq(cluster_count(c, 2, "hits").number, 21);
+    cluster_free(c);
+}
+
+Test(peers, a_node_that_finds_no_peer_counts_all_the_same_after_join_wait)
+{
+    struct cluster *c = cluster_new(2, 1);
+
+    cluster_crash(c, 0);
+    cluster_crash(c, 1);
+    cluster_start(c, 1);
+    cr_assert_eq(cluster_count(c, 1, "hits").status, STATUS_UNAVAILABLE);
+    cluster_run(c, 2500);
+    cr_assert_eq(cluster_count(c, 1, "hits").number, 1);
+    cluster_start(c, 0);
+    cluster_run(c, 2500);
+    cr_assert_eq(cluster_count(c, 0, "hits").number, 2, "one cluster, whoever began");
+    cluster_free(c);
+}
+
+Test(peers, a_node_whose_state_differs_though_it_holds_the_same_blocks_is_an_alarm)
+{
+    struct cluster *c = cluster_new(2, 1);
+    struct peer_figures figures;
+    struct item **items;
+    size_t count;
+
+    count_many(c, 0, "hits", 3);
+    cluster_run(c, 3000);
+    peers_figures(cluster_peers(c, 0), 0, &figures);
+    cr_assert_not(figures.differs);
+    items = core_items(node_core(cluster_node(c, 1)), &counter_component, &count);
+    items[0]->total++; /* Memory that went wrong. */
+    count_many(c, 0, "hits", 1);
+    cluster_run(c, 3000);
+    peers_figures(cluster_peers(c, 0), 0, &figures);
+    cr_assert(figures.differs);
+    cluster_free(c);
+}
