@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ struct parse {
     const char *path;     /* as messages show it */
     const char *at, *end; /* what is not read yet */
     unsigned line;
-    const char *section; /* a table's name, "script", or NULL before the first */
+    const char *section; /* a table's name, "peer", "script", or NULL before the first */
     struct conf *conf;
     struct conf_error *error;
     enum err err; /* the first mistake; nothing is read after it */
@@ -50,7 +51,7 @@ struct setting {
 };
 
 static const struct kind kind_name, kind_path, kind_number, kind_workers, kind_duration,
-    kind_size, kind_level, kind_listen, kind_allow;
+    kind_size, kind_level, kind_listen, kind_allow, kind_endpoint;
 
 #define FIELD(member) offsetof(struct conf, member)
 #define SECOND        UINT64_C(1000)
@@ -62,9 +63,11 @@ static const struct setting settings[] = {
     {"node", "name", &kind_name, FIELD(node_name), 1, 32, NULL},
     {"node", "state", &kind_path, FIELD(state_dir), 1, TEXT_SIZE - 1, NULL},
     {"node", "user", &kind_name, FIELD(user), 0, 32, ""},
+    {"node", "peer-listen", &kind_endpoint, FIELD(peer_listen), 0, CONF_ADDRESS_MAX, ""},
+    {"node", "join-wait", &kind_duration, FIELD(join_ms), 0, HOUR, "30s"},
     {"fastagi", "listen", &kind_listen, 0, 0, 0, "127.0.0.1:4573 [::1]:4573"},
     {"fastagi", "allow", &kind_allow, 0, 0, 0, "127.0.0.0/8 ::1/128"},
-    {"fastagi", "workers", &kind_workers, FIELD(workers), 1, CONF_WORKERS_MAX, "auto"},
+    {"fastagi", "workers", &kind_workers, FIELD(workers), 0, CONF_WORKERS_MAX, "auto"},
     {"fastagi", "calls", &kind_number, FIELD(calls), 1, 100000, "10000"},
     {"fastagi", "backlog", &kind_number, FIELD(backlog), 1, 65535, "4096"},
     {"fastagi", "greeting-time", &kind_duration, FIELD(greeting_ms), 100, HOUR, "5s"},
@@ -376,6 +379,34 @@ static const struct kind kind_allow = {
     .print = allow_print,
 };
 
+/* An address that others dial, or that is bound: nobody has resolved it yet. */
+static enum err endpoint_take(const char *text, char field[CONF_ADDRESS_MAX + 1])
+{
+    enum err err = value_endpoint_check(text);
+
+    if (err == ERR_OK)
+        memcpy(field, text, strlen(text) + 1);
+    return err;
+}
+
+static enum err endpoint_parse(struct parse *p, const struct setting *s, const char *text)
+{
+    if (*text != '\0')
+        return endpoint_take(text, field_of(p->conf, s));
+    *(char *)field_of(p->conf, s) = '\0';
+    return ERR_OK;
+}
+
+static const char endpoint_expected[] =
+    "a host and a port from 1 to 65535, such as 192.0.2.7:4574, [2001:db8::7]:4574 or "
+    "node-b.example.net:4574";
+
+static const struct kind kind_endpoint = {
+    .expected = endpoint_expected,
+    .parse = endpoint_parse,
+    .print = text_print,
+};
+
 /* ---- Settings ---- */
 
 static void expected_of(const struct setting *s, char *out, size_t size)
@@ -439,6 +470,105 @@ static enum err setting_line(struct parse *p, const char *name, const char *valu
     if (*line == 0)
         *line = p->line;
     return setting_parse(p, &settings[i], value);
+}
+
+/* ---- Peers ---- */
+
+static struct conf_peer *peer_last(struct parse *p)
+{
+    return &p->conf->peers[p->conf->peer_count - 1];
+}
+
+static enum err peer_begin(struct parse *p, const char *name, size_t len)
+{
+    struct conf *conf = p->conf;
+    struct conf_peer *peer;
+
+    if (len > CONF_PEER_NAME_MAX || !name_valid(name, len))
+        return refuse(p, p->line, ERR_MALFORMED,
+                      "[peer %.*s]: expected a name of 1 to %d letters, digits and ._-",
+                      (int)len, name, CONF_PEER_NAME_MAX);
+    for (size_t i = 0; i < conf->peer_count; i++)
+        if (strlen(conf->peers[i].name) == len &&
+            memcmp(conf->peers[i].name, name, len) == 0)
+            return refuse(p, p->line, ERR_EXISTS,
+                          "a second [peer %s]: line %u has it already",
+                          conf->peers[i].name, conf->peers[i].line);
+    if (conf->peer_count == CONF_PEERS_MAX)
+        return refuse(p, p->line, ERR_TOO_LONG, "more than %d peers", CONF_PEERS_MAX);
+    peer = &conf->peers[conf->peer_count++];
+    peer->line = p->line;
+    memcpy(peer->name, name, len);
+    return ERR_OK;
+}
+
+static enum err peer_key(struct parse *p, struct conf_peer *peer, const char *text)
+{
+    size_t bytes;
+
+    if (strlen(text) != (size_t)2 * CONF_KEY_BYTES ||
+        sodium_hex2bin(peer->key, sizeof peer->key, text, (size_t)2 * CONF_KEY_BYTES,
+                       NULL, &bytes, NULL) != 0 ||
+        bytes != CONF_KEY_BYTES)
+        return refuse(p, p->line, ERR_MALFORMED,
+                      "key = %s: expected the 64 hexadecimal digits that tallyctl key "
+                      "tells on that node",
+                      text);
+    for (const struct conf_peer *other = p->conf->peers; other < peer; other++)
+        if (memcmp(other->key, peer->key, sizeof peer->key) == 0)
+            return refuse(p, p->line, ERR_EXISTS,
+                          "key = %s: peer %s has it already, on line %u", text,
+                          other->name, other->key_line);
+    return ERR_OK;
+}
+
+static enum err peer_address(struct parse *p, struct conf_peer *peer, const char *text)
+{
+    enum err err = endpoint_take(text, peer->address);
+
+    return err == ERR_OK ? err
+                         : refuse(p, p->line, err, "address = %s: expected %s", text,
+                                  endpoint_expected);
+}
+
+static enum err peer_line(struct parse *p, const char *name, const char *value)
+{
+    struct conf_peer *peer = peer_last(p);
+    bool is_key = strcmp(name, "key") == 0;
+    unsigned *line = is_key ? &peer->key_line : &peer->address_line;
+
+    if (!is_key && strcmp(name, "address") != 0)
+        return refuse(p, p->line, ERR_MALFORMED,
+                      "[peer %s] has no setting named '%s': expected address and key",
+                      peer->name, name);
+    if (*line != 0)
+        return refuse(p, p->line, ERR_EXISTS,
+                      "%s is set a second time: line %u has it already", name, *line);
+    *line = p->line;
+    return is_key ? peer_key(p, peer, value) : peer_address(p, peer, value);
+}
+
+static enum err peers_check(struct parse *p)
+{
+    const struct conf *conf = p->conf;
+
+    for (size_t i = 0; i < conf->peer_count; i++) {
+        const struct conf_peer *peer = &conf->peers[i];
+
+        if (peer->address_line == 0)
+            return refuse(p, peer->line, ERR_MALFORMED,
+                          "[peer %s] has no address = HOST:PORT", peer->name);
+        if (peer->key_line == 0)
+            return refuse(p, peer->line, ERR_MALFORMED,
+                          "[peer %s] has no key: tallyctl key tells it on that node",
+                          peer->name);
+    }
+    if (conf->peer_count > 0 && conf->peer_listen[0] == '\0')
+        return refuse(p, conf->peers[0].line, ERR_MALFORMED,
+                      "[peer %s]: a node with peers needs peer-listen = HOST:PORT in "
+                      "[node], where they reach it",
+                      conf->peers[0].name);
+    return ERR_OK;
 }
 
 /* ---- Scripts ---- */
@@ -509,16 +639,45 @@ static enum err refuse_section(struct parse *p, const char *name, size_t len)
         return refuse(p, p->line, ERR_MALFORMED,
                       "there is no section [%s]: did you mean [%s]?", word, near.best);
     return refuse(p, p->line, ERR_MALFORMED,
-                  "there is no section [%s]: expected [node], [fastagi], [log] or "
-                  "[script NAME]",
+                  "there is no section [%s]: expected [node], [fastagi], [log], "
+                  "[peer NAME] or [script NAME]",
                   word);
+}
+
+/* "NAME" of "[kind NAME]", or NULL. */
+static const char *named_section(const char *kind, const char *section, size_t *len)
+{
+    size_t kind_len = strlen(kind);
+
+    if (*len <= kind_len || memcmp(section, kind, kind_len) != 0 ||
+        section[kind_len] != ' ')
+        return NULL;
+    *len -= kind_len + 1;
+    return section + kind_len + 1;
+}
+
+/* [peer NAME] and [script NAME] */
+static enum err named_begin(struct parse *p, const char *section, size_t len)
+{
+    static const char peer[] = "peer", script[] = "script";
+    size_t name_len = len;
+    const char *name = named_section(peer, section, &name_len);
+
+    if (name != NULL) {
+        p->section = peer;
+        return peer_begin(p, name, name_len);
+    }
+    name = named_section(script, section, &name_len);
+    if (name == NULL)
+        return refuse_section(p, section, len);
+    p->section = script;
+    return script_begin(p, name, name_len);
 }
 
 /* A line that begins with '['. inih would cut a long name, take anything behind the ']', and say
  * nothing of a section that has no lines. */
 static enum err section_begin(struct parse *p, const char *line, size_t len)
 {
-    static const char script[] = "script";
     const char *name = line + 1;
     const char *close = memchr(name, ']', len - 1);
     const char *rest;
@@ -540,11 +699,7 @@ static enum err section_begin(struct parse *p, const char *line, size_t len)
             return ERR_OK;
         }
     }
-    if (name_len < sizeof script || memcmp(name, script, sizeof script - 1) != 0 ||
-        name[sizeof script - 1] != ' ')
-        return refuse_section(p, name, name_len);
-    p->section = script;
-    return script_begin(p, name + sizeof script, name_len - sizeof script);
+    return named_begin(p, name, name_len);
 }
 
 /* Cut blanks at both ends, and the '\r' of a file from elsewhere. */
@@ -613,6 +768,8 @@ static int take_line(void *user, const char *section, const char *name, const ch
         refuse(p, p->line, ERR_MALFORMED, "%s stands before the first [section]", name);
     else if (strcmp(p->section, "script") == 0)
         script_line(p, name, value);
+    else if (strcmp(p->section, "peer") == 0)
+        peer_line(p, name, value);
     else
         setting_line(p, name, value);
     return p->err == ERR_OK;
@@ -684,6 +841,8 @@ static enum err set_rest(struct parse *p)
     if (conf->state_dir[0] == '\0')
         return refuse(p, 0, ERR_MALFORMED,
                       "expected state = FOLDER in [node]: where the counters are kept");
+    if (peers_check(p) != ERR_OK)
+        return p->err;
     return conf->node_name[0] != '\0' ? ERR_OK : set_node_name(p);
 }
 
@@ -804,6 +963,19 @@ void conf_free(struct conf *conf)
     free(conf);
 }
 
+static void each_peer(const struct conf_peer *peer,
+                      void (*found)(void *user, const struct conf_value *value),
+                      void *user)
+{
+    char section[sizeof "peer " + CONF_PEER_NAME_MAX], key[2 * CONF_KEY_BYTES + 1];
+
+    snprintf(section, sizeof section, "peer %s", peer->name);
+    sodium_bin2hex(key, sizeof key, peer->key, sizeof peer->key);
+    found(user,
+          &(struct conf_value){section, "address", peer->address, peer->address_line});
+    found(user, &(struct conf_value){section, "key", key, peer->key_line});
+}
+
 static void each_script(const struct conf_script *script,
                         void (*found)(void *user, const struct conf_value *value),
                         void *user)
@@ -830,6 +1002,8 @@ void conf_each(const struct conf *conf,
         for (size_t j = 0; s->kind->print(conf, s, j, text, &value.line); j++)
             found(user, &value);
     }
+    for (size_t i = 0; i < conf->peer_count; i++)
+        each_peer(&conf->peers[i], found, user);
     for (size_t i = 0; i < conf->script_count; i++)
         each_script(&conf->scripts[i], found, user);
 }

@@ -1,7 +1,8 @@
 /* common/conf.h: tally.conf, parsed once by the master before it forks.
  * The file is INI: [section] headers and "name = value" lines; # or ; begins a comment at the
- * start of a line, " ;" one at its end. Sections: [node], [fastagi], [log], and one
- * [script NAME] per call script, whose lines are kept as they are for server/script.h to compile.
+ * start of a line, " ;" one at its end. Sections: [node], [fastagi], [log], one [peer NAME] per other
+ * node of the cluster, and one [script NAME] per call script, whose lines are kept as they are for
+ * server/script.h to compile.
  * Durations are "500ms", "3s", "10m", "2h"; sizes are bytes, or "64k", "16m", "1g" (powers of 1024).
  * What can be set, within which bounds and with which default is one table in conf.c. */
 #ifndef COMMON_CONF_H
@@ -25,6 +26,10 @@ enum {
     CONF_SCRIPT_LINES_MAX = 256, /* of one script */
     CONF_SCRIPT_NAME_MAX = 32,   /* bytes; letters, digits and ._- */
     CONF_SETTINGS_MAX = 32,      /* rows of conf.c's table */
+    CONF_PEERS_MAX = 16,
+    CONF_PEER_NAME_MAX = 32, /* bytes, as of a node's name */
+    CONF_ADDRESS_MAX = 127,  /* bytes of "host:port" */
+    CONF_KEY_BYTES = 32,     /* of an Ed25519 public key */
 };
 
 struct conf_listen {
@@ -43,6 +48,15 @@ struct conf_network {
     struct in6_addr addr;
     unsigned bits; /* 0 to 128 */
     unsigned line; /* in the file, from 1; 0: a default */
+};
+
+/* Another node of the cluster, or this one: one list may serve all. */
+struct conf_peer {
+    char name[CONF_PEER_NAME_MAX + 1];
+    char address[CONF_ADDRESS_MAX + 1]; /* as written: resolved whenever it is dialled */
+    uint8_t key[CONF_KEY_BYTES];
+    unsigned line;                   /* of its [peer NAME] */
+    unsigned address_line, key_line; /* 0: not said */
 };
 
 /* One "name = value" of a script, as written. */
@@ -66,13 +80,17 @@ struct conf {
     char node_name[33];   /* name: 1 to 32 letters, digits and ._- */
     char state_dir[4096]; /* state: absolute, whatever the file has */
     char user[33];        /* user: whom to become when started as root; "": nobody else */
+    /* peer-listen: where the other nodes reach this one, "host:port"; "": nowhere */
+    char peer_listen[CONF_ADDRESS_MAX + 1];
+    unsigned
+        join_ms; /* join-wait: of a node without any block, to catch up with a peer */
 
     /* [fastagi] */
     struct conf_listen listen[CONF_LISTEN_MAX];
     size_t listen_count;
     struct conf_network allow[CONF_ALLOW_MAX];
     size_t allow_count;
-    unsigned workers;     /* workers: processes */
+    unsigned workers;     /* workers: processes; 0: a witness, which takes no calls */
     unsigned calls;       /* calls: per worker, at once */
     unsigned backlog;     /* backlog: of each listening socket */
     unsigned greeting_ms; /* greeting-time: until the environment is complete */
@@ -92,6 +110,9 @@ struct conf {
     char archive_dir[4096];  /* archive: for old segments, absolute; "": delete them */
     enum log_level level;    /* level: of this process's messages, not of the counts */
 
+    struct conf_peer peers[CONF_PEERS_MAX];
+    size_t peer_count;
+
     struct conf_script *scripts;
     size_t script_count;
 
@@ -110,7 +131,7 @@ struct conf_error {
  *         ERR_RANGE      a value that is out of its bounds
  *         ERR_EXISTS     what may be said once is said twice
  *         ERR_TOO_LONG   a line above CONF_LINE_MAX or a file above CONF_FILE_MAX; too many listen,
- *                        allow or script lines
+ *                        allow or script lines, or peers
  *         ERR_IO         the file cannot be read
  *         ERR_MEMORY */
 enum err conf_read(const char *path, struct conf **conf, struct conf_error *error);
@@ -130,15 +151,15 @@ bool conf_allows(const struct conf *conf, const struct sockaddr_storage *addr);
 
 /* One value that is in force. Texts are good during the call only. */
 struct conf_value {
-    const char *section; /* "fastagi", "script hits" */
+    const char *section; /* "fastagi", "peer b", "script hits" */
     const char *name;
     const char
         *value;    /* paths absolute, numbers in their largest whole unit; may be "" */
     unsigned line; /* in the file; 0: the default */
 };
 
-/* Give every value in force to `found`, in the table's order, then the scripts' lines; what repeats
- * comes once for each. */
+/* Give every value in force to `found`, in the table's order, then the peers' and the scripts' lines; what
+ * repeats comes once for each. */
 void conf_each(const struct conf *conf,
                void (*found)(void *user, const struct conf_value *value), void *user);
 

@@ -120,6 +120,57 @@ enum err value_listen_parse(const char *text, struct conf_listen *listen)
     return listen_parse_6(host + 1, port, listen);
 }
 
+enum { HOST_LABEL_MAX = 63 }; /* bytes, RFC 1035 */
+
+/* Labels of letters, digits and '-', with dots between. What ends in a number is an IPv4 address, or a slip. */
+static bool host_name_valid(const char *host)
+{
+    const char *last = strrchr(host, '.');
+    size_t label = 0;
+
+    for (const char *c = host; *c != '\0'; c++) {
+        bool digit = *c >= '0' && *c <= '9';
+        bool letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z');
+
+        if (!digit && !letter && !(label > 0 && (*c == '-' || *c == '.')))
+            return false;
+        label = *c == '.' ? 0 : label + 1;
+        if (label > HOST_LABEL_MAX)
+            return false;
+    }
+    last = last != NULL ? last + 1 : host;
+    return label > 0 && strspn(last, "0123456789") != strlen(last);
+}
+
+enum err value_endpoint_check(const char *text)
+{
+    char host[CONF_ADDRESS_MAX + 1];
+    size_t len = strlen(text);
+    struct in6_addr addr;
+    in_port_t port;
+    char *colon;
+    enum err err;
+
+    if (len >= sizeof host)
+        return ERR_MALFORMED;
+    memcpy(host, text, len + 1);
+    colon = strrchr(host, ':');
+    if (colon == NULL || colon == host)
+        return ERR_MALFORMED;
+    *colon = '\0';
+    err = port_parse(colon + 1, &port);
+    if (err != ERR_OK)
+        return err;
+    if (host[0] != '[')
+        return inet_pton(AF_INET, host, &addr) == 1 || host_name_valid(host)
+                   ? ERR_OK
+                   : ERR_MALFORMED;
+    if (colon[-1] != ']')
+        return ERR_MALFORMED;
+    colon[-1] = '\0';
+    return inet_pton(AF_INET6, host + 1, &addr) == 1 ? ERR_OK : ERR_MALFORMED;
+}
+
 /* Whether no bit stands beyond the first `bits`: "10.1.2.3/8" is more likely a slip than a wish. */
 static bool prefix_only(const struct in6_addr *addr, unsigned bits)
 {

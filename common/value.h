@@ -32,6 +32,10 @@ void value_number_format(uint64_t v, const struct value_unit *units,
  * Errors: ERR_MALFORMED, ERR_RANGE (a port that is not 1 to 65535). */
 enum err value_listen_parse(const char *text, struct conf_listen *listen);
 
+/* "192.0.2.7:4574", "[2001:db8::7]:4574", "node-b.example.net:4574": whether it has that form. Nothing is
+ * resolved. Errors: ERR_MALFORMED, ERR_RANGE (a port that is not 1 to 65535). */
+enum err value_endpoint_check(const char *text);
+
 /* "10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "any". Does not touch network->line.
  * Errors: ERR_MALFORMED; ERR_RANGE where bits are set beyond the prefix, or the prefix is too long. */
 enum err value_network_parse(const char *text, struct conf_network *network);

@@ -89,10 +89,11 @@ enum err listeners_open(const struct conf *conf, const struct listeners *old,
                         unsigned wait_ms, struct listeners *listeners)
 {
     const struct conf_listen *failed = NULL;
+    size_t count = conf->workers > 0 ? conf->listen_count : 0; /* A witness has none. */
     int failure = 0;
 
     memset(listeners, 0, sizeof *listeners);
-    for (size_t i = 0; i < conf->listen_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct conf_listen *at = &conf->listen[i];
         int fd = find(old, at), error = 0;
 

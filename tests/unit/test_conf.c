@@ -10,6 +10,8 @@
 #include "common/conf.h"
 
 #define STATE "[node]\nstate = /var/lib/tally\n"
+#define KEY_1 "1111111111111111111111111111111111111111111111111111111111111111"
+#define KEY_2 "222222222222222222222222222222222222222222222222222222222222222f"
 
 static struct conf_error error;
 
@@ -77,6 +79,9 @@ Test(conf, what_is_not_said_has_its_documented_default)
     cr_expect_str_eq(conf->node_name, host);
     cr_expect_str_eq(conf->state_dir, "/var/lib/tally");
     cr_expect_str_eq(conf->user, "");
+    cr_expect_str_eq(conf->peer_listen, "");
+    cr_expect_eq(conf->join_ms, 30000);
+    cr_expect_eq(conf->peer_count, 0);
     cr_expect_eq(conf->listen_count, 2);
     cr_expect_str_eq(conf->listen[0].text, "127.0.0.1:4573");
     cr_expect_str_eq(conf->listen[1].text, "[::1]:4573");
@@ -108,6 +113,8 @@ Test(conf, every_setting_can_be_said)
                                "name = tally-1.a\n"
                                "state = /srv/state\n"
                                "user = tally\n"
+                               "peer-listen = 0.0.0.0:4574\n"
+                               "join-wait = 0s\n"
                                "[fastagi]\n"
                                "listen = 192.0.2.7:1\n"
                                "listen = [2001:db8::7]:65535\n"
@@ -128,10 +135,20 @@ Test(conf, every_setting_can_be_said)
                                "checkpoint-time = 5m\n"
                                "counters = 7\n"
                                "archive = /srv/old\n"
-                               "level = debug\n");
+                               "level = debug\n"
+                               "[peer tally-2]\n"
+                               "address = [2001:db8::2]:4574\n"
+                               "key = " KEY_2 "\n");
 
     cr_expect_str_eq(conf->node_name, "tally-1.a");
     cr_expect_str_eq(conf->user, "tally");
+    cr_expect_str_eq(conf->peer_listen, "0.0.0.0:4574");
+    cr_expect_eq(conf->join_ms, 0);
+    cr_expect_eq(conf->peer_count, 1);
+    cr_expect_str_eq(conf->peers[0].name, "tally-2");
+    cr_expect_str_eq(conf->peers[0].address, "[2001:db8::2]:4574");
+    cr_expect_eq(conf->peers[0].key[0], 0x22);
+    cr_expect_eq(conf->peers[0].key[31], 0x2f);
     cr_expect_eq(conf->listen_count, 2);
     cr_expect_eq(conf->listen[0].len, sizeof(struct sockaddr_in));
     cr_expect_eq(((struct sockaddr_in *)&conf->listen[0].addr)->sin_port, htons(1));
@@ -184,6 +201,8 @@ Test(conf, the_listing_has_what_is_in_force_and_the_line_that_says_so)
     struct conf *conf = parsed("[node]\nname = one\nstate = s\n"
                                "[fastagi]\nworkers = 2\nallow = any\nallow = 10.0.0.0/8\n"
                                "[log]\ncheckpoint-time = 7200s\n"
+                               "[node]\npeer-listen = b:1\n"
+                               "[peer a]\nkey = " KEY_1 "\naddress = a:1\n"
                                "[script hits]\nstep = answer\n");
     struct listing listing = {.len = 0};
 
@@ -191,6 +210,8 @@ Test(conf, the_listing_has_what_is_in_force_and_the_line_that_says_so)
     cr_expect_str_eq(listing.text, "2 [node] name = one\n"
                                    "3 [node] state = /etc/tally/s\n"
                                    "0 [node] user = \n"
+                                   "11 [node] peer-listen = b:1\n"
+                                   "0 [node] join-wait = 30s\n"
                                    "0 [fastagi] listen = 127.0.0.1:4573\n"
                                    "0 [fastagi] listen = [::1]:4573\n"
                                    "6 [fastagi] allow = any\n"
@@ -211,7 +232,9 @@ Test(conf, the_listing_has_what_is_in_force_and_the_line_that_says_so)
                                    "0 [log] counters = 1000000\n"
                                    "0 [log] archive = \n"
                                    "0 [log] level = info\n"
-                                   "11 [script hits] step = answer\n");
+                                   "14 [peer a] address = a:1\n"
+                                   "13 [peer a] key = " KEY_1 "\n"
+                                   "16 [script hits] step = answer\n");
     conf_free(conf);
 }
 
@@ -299,12 +322,12 @@ Test(conf, an_unknown_section_is_refused_even_without_lines)
     refused(STATE "[fastgai]\n", ERR_MALFORMED,
             "tally.conf:3: there is no section [fastgai]: did you mean [fastagi]?");
     refused(STATE "[]\n", ERR_MALFORMED,
-            "tally.conf:3: there is no section []: expected [node], [fastagi], [log] or "
-            "[script NAME]");
+            "tally.conf:3: there is no section []: expected [node], [fastagi], [log], "
+            "[peer NAME] or [script NAME]");
     refused(
         STATE "[script]\n", ERR_MALFORMED,
-        "tally.conf:3: there is no section [script]: expected [node], [fastagi], [log] "
-        "or [script NAME]");
+        "tally.conf:3: there is no section [script]: expected [node], [fastagi], [log], "
+        "[peer NAME] or [script NAME]");
     refused(STATE "[log\n", ERR_MALFORMED, "tally.conf:3: a section without its ']'");
     refused(STATE "[log] level = debug\n", ERR_MALFORMED,
             "tally.conf:3: something stands behind the section's ']'");
@@ -324,6 +347,81 @@ Test(conf, a_script_needs_a_name_of_its_own)
         "to 32 letters, digits and ._-");
     refused(STATE "[script a]\nstep = answer\n[script a]\n", ERR_EXISTS,
             "tally.conf:5: a second [script a]: line 3 has it already");
+}
+
+#define CLUSTER "[node]\nstate = /x\npeer-listen = b:1\n"
+
+Test(conf, a_peer_has_a_name_an_address_and_a_key_of_its_own)
+{
+    refused(CLUSTER "[peer ]\n", ERR_MALFORMED,
+            "tally.conf:4: [peer ]: expected a name of 1 to 32 letters, digits and ._-");
+    refused(CLUSTER "[peer]\n", ERR_MALFORMED,
+            "tally.conf:4: there is no section [peer]: expected [node], [fastagi], "
+            "[log], [peer NAME] or [script NAME]");
+    refused(CLUSTER "[peer a]\n[peer a]\n", ERR_EXISTS,
+            "tally.conf:5: a second [peer a]: line 4 has it already");
+    refused(CLUSTER "[peer a]\naddress = a:1\n", ERR_MALFORMED,
+            "tally.conf:4: [peer a] has no key: tallyctl key tells it on that node");
+    refused(CLUSTER "[peer a]\nkey = " KEY_1 "\n", ERR_MALFORMED,
+            "tally.conf:4: [peer a] has no address = HOST:PORT");
+    refused(CLUSTER "[peer a]\naddress = a:1\naddress = a:2\n", ERR_EXISTS,
+            "tally.conf:6: address is set a second time: line 5 has it already");
+    refused(CLUSTER "[peer a]\nport = 1\n", ERR_MALFORMED,
+            "tally.conf:5: [peer a] has no setting named 'port': expected address and "
+            "key");
+    refused(CLUSTER "[peer a]\nkey = " KEY_1 "\n[peer b]\nkey = " KEY_1 "\n", ERR_EXISTS,
+            "tally.conf:7: key = " KEY_1 ": peer a has it already, on line 5");
+    refused(CLUSTER "[peer a]\nkey = 1234\n", ERR_MALFORMED,
+            "tally.conf:5: key = 1234: expected the 64 hexadecimal digits that tallyctl "
+            "key tells on that node");
+}
+
+Test(conf, a_node_with_peers_says_where_they_reach_it)
+{
+    refused(STATE "[peer a]\naddress = a:1\nkey = " KEY_1 "\n", ERR_MALFORMED,
+            "tally.conf:3: [peer a]: a node with peers needs peer-listen = HOST:PORT in "
+            "[node], where they reach it");
+}
+
+static bool is_endpoint(const char *text)
+{
+    char file[512];
+    struct conf *conf;
+    bool taken;
+
+    snprintf(file, sizeof file, STATE "peer-listen = %s\n", text);
+    taken = conf_parse(file, strlen(file), "tally.conf", &conf, &error) == ERR_OK;
+    if (taken)
+        conf_free(conf);
+    return taken;
+}
+
+Test(conf, a_peers_address_is_a_host_by_name_or_number_and_a_port)
+{
+    static const char *const right[] = {"192.0.2.7:1",       "[::1]:65535", "b:4574",
+                                        "n-1.example.net:1", "1and1.de:1",  "10.com:80"};
+    static const char *const wrong[] = {
+        "b",        ":1",    "b:0",    "b:65536",      "b:x",          "b:1x",  "[b]:1",
+        "::1:4574", "[::1]", "[::1:1", "[::1%eth0]:1", "10.0.0.300:1", "a b:1", "-b:1",
+        "b..c:1",   "b.:1",  "b/c:1",  "tcp://b:1",    "b_c:1",        "*:1",   "10.1:1"};
+    char label[64 + 2 + 1];
+
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+        cr_expect(is_endpoint(right[i]), "%s", right[i]);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        cr_expect_not(is_endpoint(wrong[i]), "%s", wrong[i]);
+    memset(label, 'a', 64);
+    strcpy(label + 64, ":1");
+    cr_expect_not(is_endpoint(label));
+    cr_expect(is_endpoint(label + 1));
+}
+
+Test(conf, a_witness_has_no_workers)
+{
+    struct conf *conf = parsed(STATE "[fastagi]\nworkers = 0\n");
+
+    cr_expect_eq(conf->workers, 0);
+    conf_free(conf);
 }
 
 Test(conf, what_may_be_said_once_is_refused_the_second_time)
@@ -347,11 +445,8 @@ Test(conf, a_line_that_is_neither_section_nor_value_is_refused)
 Test(conf, a_value_outside_its_bounds_is_refused_with_the_bounds)
 {
     refused(
-        STATE "[fastagi]\nworkers = 0\n", ERR_RANGE,
-        "tally.conf:4: workers = 0: expected auto (one per CPU) or a number from 1 to 64");
-    refused(
         STATE "[fastagi]\nworkers = 65\n", ERR_RANGE,
-        "tally.conf:4: workers = 65: expected auto (one per CPU) or a number from 1 to "
+        "tally.conf:4: workers = 65: expected auto (one per CPU) or a number from 0 to "
         "64");
     refused(
         STATE "[log]\nsegment-size = 1025m\n", ERR_RANGE,
@@ -553,6 +648,11 @@ Test(conf, lists_that_grow_without_end_are_refused)
     for (unsigned i = 0; i <= CONF_SCRIPTS_MAX; i++)
         len += (size_t)sprintf(text + len, "[script s%u]\n", i);
     refused(text, ERR_TOO_LONG, "tally.conf:259: more than 256 scripts");
+
+    len = (size_t)sprintf(text, STATE);
+    for (unsigned i = 0; i <= CONF_PEERS_MAX; i++)
+        len += (size_t)sprintf(text + len, "[peer p%u]\n", i);
+    refused(text, ERR_TOO_LONG, "tally.conf:19: more than 16 peers");
 }
 
 Test(conf, a_path_that_would_hide_the_reason_is_shown_by_its_end)
@@ -618,6 +718,7 @@ static char *sample(bool uncomment)
     while (fgets(text, sizeof text, file) != NULL && strncmp(text, "#[script", 8) != 0) {
         bool setting = text[0] == '#' && text[1] >= 'a' && text[1] <= 'z' &&
                        strncmp(text, "#name", 5) != 0 &&
+                       strncmp(text, "#peer-listen", 12) != 0 &&
                        strncmp(text, "#archive", 8) != 0;
 
         fputs(setting && uncomment ? text + 1 : text, to);

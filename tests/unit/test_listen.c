@@ -34,7 +34,7 @@ static bool is_open(int fd)
 
 Test(listen, an_accepted_connection_has_no_delay_without_being_told)
 {
-    struct conf conf = {.listen_count = 1, .backlog = 16};
+    struct conf conf = {.workers = 1, .listen_count = 1, .backlog = 16};
     int held, client = socket(AF_INET, SOCK_STREAM, 0), accepted, no_delay = 0;
     socklen_t len = sizeof no_delay;
     struct listeners listeners;
@@ -51,8 +51,8 @@ Test(listen, an_accepted_connection_has_no_delay_without_being_told)
 
 Test(listen, an_address_that_stays_keeps_its_socket_and_the_one_that_goes_is_closed)
 {
-    struct conf before = {.listen_count = 2, .backlog = 16};
-    struct conf after = {.listen_count = 2, .backlog = 16};
+    struct conf before = {.workers = 1, .listen_count = 2, .backlog = 16};
+    struct conf after = {.workers = 1, .listen_count = 2, .backlog = 16};
     struct listeners old, new;
     int held[3];
 
@@ -70,8 +70,8 @@ Test(listen, an_address_that_stays_keeps_its_socket_and_the_one_that_goes_is_clo
 
 Test(listen, an_address_in_use_is_an_error_that_leaves_the_old_sockets_open)
 {
-    struct conf before = {.listen_count = 1, .backlog = 16};
-    struct conf after = {.listen_count = 2, .backlog = 16};
+    struct conf before = {.workers = 1, .listen_count = 1, .backlog = 16};
+    struct conf after = {.workers = 1, .listen_count = 2, .backlog = 16};
     struct listeners old, new;
     int held, taken;
 
@@ -85,7 +85,7 @@ Test(listen, an_address_in_use_is_an_error_that_leaves_the_old_sockets_open)
 
 Test(listen, an_address_named_twice_is_opened_once)
 {
-    struct conf conf = {.listen_count = 2, .backlog = 16};
+    struct conf conf = {.workers = 1, .listen_count = 2, .backlog = 16};
     struct listeners listeners;
     int held;
 
