@@ -52,8 +52,8 @@ enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char 
 
 void ctl_node_close(struct ctl_node *node)
 {
-    if (node->connected)
-        nng_close(node->socket);
+    /* The socket ends with the process: nng_close() of nng 1.5.2 does not return when a connection
+     * is made at that moment. */
     if (node->looked)
         look_close(&node->look);
 }

@@ -550,8 +550,8 @@ int state_main(const struct conf *conf)
     state_maintain(s);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     if (s->exit_code == STATE_EXIT_OK) {
-        nng_close(s->workers);
-        nng_close(s->control);
+        /* The sockets end with the process: nng_close() of nng 1.5.2 does not return when a
+         * connection is made at that moment. */
         node_close(s->node);
         disk_posix_close(s->disk);
         log_info("stopped, with all on disk");

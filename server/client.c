@@ -84,6 +84,17 @@ static enum err client_connect(struct client *client)
     return ERR_OK;
 }
 
+/* A client that never was: nothing has been dialled. */
+static void client_free(struct client *client)
+{
+    if (nng_socket_id(client->socket) > 0)
+        nng_close(client->socket);
+    asks_free(client->asks);
+    if (client->pipe_fd >= 0)
+        close(client->pipe_fd);
+    free(client);
+}
+
 enum err client_new(unsigned answer_ms, const struct asks_owner *to,
                     struct client **client)
 {
@@ -103,18 +114,6 @@ enum err client_new(unsigned answer_ms, const struct asks_owner *to,
     }
     *client = new;
     return ERR_OK;
-}
-
-void client_free(struct client *client)
-{
-    if (client == NULL)
-        return;
-    if (nng_socket_id(client->socket) > 0)
-        nng_close(client->socket);
-    asks_free(client->asks);
-    if (client->pipe_fd >= 0)
-        close(client->pipe_fd);
-    free(client);
 }
 
 void client_fds(const struct client *client, int fds[CLIENT_FDS])

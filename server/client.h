@@ -9,11 +9,12 @@
 
 struct client;
 
-/* The state directory is the working directory. *to must outlive it.
+/* The state directory is the working directory. *to must outlive it. The client lives as
+ * long as the process: nng_close() of nng 1.5.2 does not return when a connection is made
+ * at that moment, and a worker that is to end must end.
  * Errors: ERR_IO, ERR_MEMORY: logged */
 enum err client_new(unsigned answer_ms, const struct asks_owner *to,
                     struct client **client);
-void client_free(struct client *client);
 
 /* Descriptors to watch for reading; client_receive() when any is. */
 enum { CLIENT_FDS = 2 };

@@ -754,11 +754,11 @@ static void serve_on(struct worker *w, const struct listeners *listeners)
     listen_if_room(w);
 }
 
+/* All but the client, which stays. */
 static void worker_free(struct worker *w)
 {
     cut_calls(w);
     free_dead(w);
-    client_free(w->client);
     timers_free(w->timers);
     free(w);
 }
