@@ -26,6 +26,8 @@
     X(ignore_heard, "an unknown id is counted, whatever its worker had heard")       \
     X(number_of_durable, "a number leaves out what is gathered before it")           \
     X(ignore_error, "the process goes on after a failed write or sync")              \
+    X(cut_at_once, "the log is cut after one look at its end")                       \
+    X(remove_early, "recovery removes a checkpoint before the log is read")          \
     X(believe_second, "what recovery writes again is not looked at again")
 
 #define MUTANT_NAME(name, text) MUTANT_##name,

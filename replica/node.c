@@ -135,6 +135,9 @@ static enum err recover(struct node *node)
     if (err != ERR_OK)
         return err;
     load_before(node);
+    if (MUTANT(remove_early) &&
+        (err = remove_checkpoints(node, node->before.number)) != ERR_OK)
+        return err;
     err = wal_open(node->config.disk, node->config.segment_bytes,
                    node->last.number != 0 ? &node->last.mark : &beginning, replay, node,
                    &node->wal);

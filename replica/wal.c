@@ -500,7 +500,7 @@ static enum err scan_frames(struct scan *s, wal_frame_fn *fn, void *arg)
         return err;
     if (witness && !MUTANT(skip_witness))
         return place_damage(s);
-    return s->end->torn ? look_again(s) : ERR_OK;
+    return s->end->torn && !MUTANT(cut_at_once) ? look_again(s) : ERR_OK;
 }
 
 static enum err scan_run(struct scan *s, struct disk *disk, const struct wal_mark *from,
