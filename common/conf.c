@@ -514,6 +514,9 @@ static enum err peer_key(struct parse *p, struct conf_peer *peer, const char *te
                       "key = %s: expected the 64 hexadecimal digits that tallyctl key "
                       "tells on that node",
                       text);
+    if (crypto_core_ed25519_is_valid_point(peer->key) == 0)
+        return refuse(p, p->line, ERR_MALFORMED,
+                      "key = %s: this is nobody's key: a digit is wrong", text);
     for (const struct conf_peer *other = p->conf->peers; other < peer; other++)
         if (memcmp(other->key, peer->key, sizeof peer->key) == 0)
             return refuse(p, p->line, ERR_EXISTS,

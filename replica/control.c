@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,6 +31,22 @@ void control_key_format(const struct public_key *key, char hex[CONTROL_KEY_SIZE]
         memcpy(to, digits + GROUP * i, GROUP);
         to[GROUP] = i + 1 < GROUPS ? '-' : '\0';
     }
+}
+
+void control_key_print(const struct public_key *key, const char *name, const char *listen)
+{
+    char hex[CONTROL_KEY_SIZE], fingerprint[CONTROL_FINGERPRINT_SIZE];
+    bool any = listen[0] == '\0' || strncmp(listen, "0.0.0.0:", 8) == 0 ||
+               strncmp(listen, "[::]:", 5) == 0;
+
+    control_key_format(key, hex, fingerprint);
+    printf("key          %s\nfingerprint  %s\n\n"
+           "In the other nodes' tally.conf:\n\n[peer %s]\naddress = %s%s\nkey = %s\n",
+           hex, fingerprint, name[0] != '\0' ? name : "NAME", any ? "HOST" : listen,
+           !any                ? ""
+           : listen[0] == '\0' ? ":PORT"
+                               : strrchr(listen, ':'),
+           hex);
 }
 
 static json_t *json_id(const struct id *id)
@@ -95,6 +112,44 @@ static int status_node(json_t *status, const struct control_about *about)
            json_object_set_new(status, "fingerprint", json_string(fingerprint));
 }
 
+static json_t *status_peers(const struct network *network)
+{
+    struct network_figures figures = {.strangers = 0};
+    size_t count = network != NULL ? network_count(network) : 0;
+    json_int_t connected = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct network_peer peer;
+
+        network_peer(network, i, &peer);
+        connected += peer.figures.connected;
+    }
+    if (network != NULL)
+        network_figures(network, &figures);
+    return json_pack("{s:I, s:I, s:o, s:o}", "count", (json_int_t)count, "connected",
+                     connected, "strangers", json_u64(figures.strangers), "cut_off",
+                     json_u64(figures.cut_off));
+}
+
+/* What only a process knows. */
+static int status_cluster(json_t *status, const struct control_view *view)
+{
+    const char *listen = view->about.peer_listen;
+    json_t *more;
+    int failed;
+
+    if (view->node == NULL)
+        return 0;
+    more =
+        json_pack("{s:s, s:b, s:o, s:o}", "numbers", status_name(core_status(view->core)),
+                  "joining", !core_is_open(view->core), "peer_listen",
+                  listen == NULL || *listen == '\0' ? json_null() : json_string(listen),
+                  "peers", status_peers(view->about.network));
+    failed = json_object_update(status, more);
+    json_decref(more);
+    return failed;
+}
+
 static json_t *do_status(const struct control_view *view, const json_t *request)
 {
     const struct node_figures *f = &view->figures;
@@ -111,12 +166,49 @@ static json_t *do_status(const struct control_view *view, const json_t *request)
 
     (void)request;
     if (status == NULL || figures == NULL || status_node(status, &view->about) != 0 ||
-        json_object_update(status, figures) != 0) {
+        json_object_update(status, figures) != 0 || status_cluster(status, view) != 0) {
         json_decref(status);
         status = NULL;
     }
     json_decref(figures);
     return status;
+}
+
+/* ---- peers ---- */
+
+static json_t *json_peer(const struct network_peer *peer, uint64_t now_ms)
+{
+    const struct peer_figures *f = &peer->figures;
+
+    return json_pack(
+        "{s:s, s:s, s:b, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "name", f->name,
+        "address", peer->address, "reached", peer->reached, "connected", f->connected,
+        "behind", f->known ? json_u64(f->lacks) : json_null(), "too_far", f->too_far,
+        "heard_ms", f->heard_ms == 0 ? json_null() : json_u64(now_ms - f->heard_ms),
+        "sent", json_u64(f->sent), "received", json_u64(f->received), "refused",
+        json_u64(f->refused), "forged", json_u64(f->forged), "stale", json_u64(f->stale));
+}
+
+static json_t *do_peers(const struct control_view *view, const json_t *request)
+{
+    const struct network *network = view->about.network;
+    json_t *list = json_array();
+
+    (void)request;
+    if (view->node == NULL) {
+        json_decref(list);
+        return sentence("the node is not running: only its process knows its peers");
+    }
+    for (size_t i = 0; network != NULL && i < network_count(network); i++) {
+        struct network_peer peer;
+
+        network_peer(network, i, &peer);
+        if (json_array_append_new(list, json_peer(&peer, view->about.now_ms)) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return json_pack("{s:o}", "peers", list);
 }
 
 /* ---- counters ---- */
@@ -268,6 +360,7 @@ static const struct {
     const char *members[4]; /* that it may have beside "do" */
 } requests[] = {
     {"status", do_status, {NULL}},
+    {"peers", do_peers, {NULL}},
     {"get", do_get, {"name"}},
     {"counters", do_counters, {"prefix", "after", "limit"}},
     {"checkpoint", do_checkpoint, {NULL}},

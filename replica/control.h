@@ -12,6 +12,14 @@
  *       "log": {"first", "end"}: LSNs of what is kept; "recovered_blocks": read at the start
  *       "checkpoint": {"number", "lsn", "made_ms"} or null; made_ms 0: before the start
  *       "full": new counts are refused for want of disk space; "busy": a file is being made
+ *       only from a process: "numbers": "FINAL", or "PROVISIONAL" in a cluster; "joining": none are said yet,
+ *       because this node is to catch up first; "peer_listen": "host:port" or null; "peers": {"count",
+ *       "connected", "strangers": messages that no peer has sealed, "cut_off": connections closed}
+ *   {"do": "peers"}
+ *       "peers": [{"name", "address", "reached": its address takes connections, "connected", "behind": blocks
+ *       that it lacks, null before it said what it holds, "too_far": the log has no more what it lacks,
+ *       "heard_ms": since its last message, null: never, "sent", "received": blocks, "refused": blocks,
+ *       "forged", "stale": messages}]
  *   {"do": "get", "name": NAME}
  *       "name", "total"; an error where nothing was ever counted under it
  *   {"do": "counters", "prefix": TEXT, "after": NAME, "limit": N}
@@ -28,6 +36,7 @@
 #include <stdint.h>
 
 #include "replica/crypto.h"
+#include "replica/network.h"
 #include "replica/node.h"
 
 enum {
@@ -41,7 +50,10 @@ struct control_about {
     const char *node_name;
     struct public_key key;
     bool key_known;
-    uint64_t started_ms; /* wall clock */
+    uint64_t started_ms;           /* wall clock */
+    uint64_t now_ms;               /* as in peer_figures */
+    const struct network *network; /* NULL: none */
+    const char *peer_listen;       /* "": none */
 };
 
 /* Answer one request; never fails but for memory (NULL): a request that makes no sense gets a reply
@@ -68,5 +80,9 @@ struct json_t *control_do(const struct control_view *view, const struct json_t *
 enum { CONTROL_KEY_SIZE = 2 * PUBLIC_KEY_BYTES + 1, CONTROL_FINGERPRINT_SIZE = 40 };
 void control_key_format(const struct public_key *key, char hex[CONTROL_KEY_SIZE],
                         char fingerprint[CONTROL_FINGERPRINT_SIZE]);
+/* To standard output, with what to write into the other nodes' tally.conf. listen: the node's own
+ * peer-listen; "" where it is not known. */
+void control_key_print(const struct public_key *key, const char *name,
+                       const char *listen);
 
 #endif

@@ -256,7 +256,7 @@ enum err core_replay(struct core *core, const uint8_t *bytes, size_t len)
 /* ---- requests ---- */
 
 /* Without peers, this node's order is the only one there is. */
-static enum status good_status(const struct core *core)
+enum status core_status(const struct core *core)
 {
     return core->trusted_count == 0 ? STATUS_FINAL : STATUS_PROVISIONAL;
 }
@@ -356,7 +356,7 @@ static enum core_verdict repeat(struct core *core, const struct request *known,
                    : refuse(rep, STATUS_UNKNOWN); /* It may yet be counted. */
     rep->number = known->number;
     rep->total = known->item->total;
-    return refuse(rep, good_status(core));
+    return refuse(rep, core_status(core));
 }
 
 static void gather(struct core *core, uint8_t component, const struct op *op,
@@ -451,7 +451,7 @@ void core_get(const struct core *core, const struct msg_get_req *req,
         return;
     item = counter_component.find(core->state[c], req->name, req->name_len);
     rep->total = item != NULL ? item->total : 0;
-    rep->status = good_status(core);
+    rep->status = core_status(core);
 }
 
 static bool unwritten_reserve(struct core *core, size_t bytes)
@@ -757,7 +757,7 @@ enum err core_written(struct core *core, core_reply_fn *reply, void *arg)
         struct msg_count_rep rep = {.id = waiter->id,
                                     .number = waiter->number,
                                     .total = waiter->item->total,
-                                    .status = good_status(core)};
+                                    .status = core_status(core)};
 
         reply(arg, waiter->ticket, &rep);
     }

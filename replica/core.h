@@ -56,6 +56,8 @@ enum err core_replay(struct core *core, const uint8_t *bytes, size_t len);
  * number before it holds what the others held. */
 void core_open(struct core *core);
 bool core_is_open(const struct core *core);
+/* What new numbers are: STATUS_FINAL or STATUS_PROVISIONAL. */
+enum status core_status(const struct core *core);
 /* The cluster's id where the log names none yet. */
 void core_found(struct core *core, const struct id *cluster);
 /* How many blocks of a stream are held: its last one's number. 0: not one. */

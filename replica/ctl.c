@@ -71,10 +71,11 @@ static const struct command {
     ctl_command *run;
 } commands[] = {
     {"status", NULL, "what the node is, and how far", ctl_status},
+    {"peers", NULL, "the other nodes of the cluster, and how far they are", ctl_peers},
     {"get", "NAME", "a counter's total", ctl_get},
     {"counters", "[PATTERN]", "all counters, or those like 'vote-*'", ctl_counters},
     {"checkpoint", NULL, "make a checkpoint now", ctl_checkpoint},
-    {"key", NULL, "the node's public key", ctl_key},
+    {"key", NULL, "the node's public key, for the others' tally.conf", ctl_key},
     {"log", NULL, "every count that the log holds", ctl_log},
     {"verify", NULL, "check every checksum, hash and signature of the log", ctl_verify},
 };

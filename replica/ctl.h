@@ -23,7 +23,7 @@ struct ctl {
 typedef enum ctl_exit ctl_command(struct ctl *ctl, const char *arg);
 
 /* ctl_state.c: from the state, as the process or the files have it. */
-ctl_command ctl_status, ctl_key, ctl_get, ctl_counters, ctl_checkpoint;
+ctl_command ctl_status, ctl_peers, ctl_key, ctl_get, ctl_counters, ctl_checkpoint;
 /* ctl_log.c: from the log's files, also of a node that runs. */
 ctl_command ctl_log, ctl_verify;
 

@@ -1,6 +1,7 @@
 #include <fnmatch.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,26 @@ static void print_log(const json_t *status)
            ctl_number(checkpoint, "number"), ctl_number(checkpoint, "lsn"), when);
 }
 
+static void print_cluster(const json_t *status)
+{
+    const json_t *peers = json_object_get(status, "peers");
+    json_int_t strangers = ctl_number(peers, "strangers");
+
+    if (peers == NULL)
+        return;
+    printf("numbers      %s%s\n", text_at(status, "numbers"),
+           json_is_true(json_object_get(status, "joining"))
+               ? ", and none is said yet: catching up with a peer first"
+               : "");
+    if (ctl_number(peers, "count") == 0 && strangers == 0)
+        return;
+    printf("peers        %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " connected",
+           ctl_number(peers, "connected"), ctl_number(peers, "count"));
+    if (strangers > 0)
+        printf("; %" JSON_INTEGER_FORMAT " messages of strangers dropped", strangers);
+    putchar('\n');
+}
+
 static void print_status(const json_t *status)
 {
     const json_t *position = json_object_get(status, "position");
@@ -64,6 +85,7 @@ static void print_status(const json_t *status)
         printf("position     block %" JSON_INTEGER_FORMAT " of stream %s\n",
                ctl_number(position, "number"), text_at(position, "stream"));
     printf("counters     %" JSON_INTEGER_FORMAT "\n", ctl_number(status, "counters"));
+    print_cluster(status);
     print_log(status);
     if (json_is_true(json_object_get(status, "full")))
         puts("disk         FULL: new counts are refused until there is room");
@@ -89,17 +111,32 @@ enum ctl_exit ctl_status(struct ctl *ctl, const char *arg)
     return code;
 }
 
+static bool read_key(const char *hex, struct public_key *key)
+{
+    size_t len;
+
+    return sodium_hex2bin(key->byte, sizeof key->byte, hex, strlen(hex), NULL, &len,
+                          NULL) == 0 &&
+           len == sizeof key->byte;
+}
+
 enum ctl_exit ctl_key(struct ctl *ctl, const char *arg)
 {
     json_t *status, *key;
+    const char *name, *listen;
+    struct public_key bytes;
     enum ctl_exit code = ctl_request(ctl, json_pack("{s:s}", "do", "status"), &status);
 
     (void)arg;
     if (code != CTL_FINE)
         return code;
     key = json_object_get(status, "key");
-    if (key == NULL) {
-        fputs("tallyctl: the node has no key yet: its first start makes it\n", stderr);
+    name = json_string_value(json_object_get(status, "node"));
+    listen = json_string_value(json_object_get(status, "peer_listen"));
+    if (key == NULL || !read_key(json_string_value(key), &bytes)) {
+        fputs(
+            "tallyctl: the node has no key yet: its first start makes it, or tallyd -k\n",
+            stderr);
         code = CTL_NOT_FINE;
     } else if (ctl->json) {
         json_t *both = json_pack("{s:O, s:O}", "key", key, "fingerprint",
@@ -108,11 +145,106 @@ enum ctl_exit ctl_key(struct ctl *ctl, const char *arg)
         ctl_print_json(both);
         json_decref(both);
     } else {
-        printf("key          %s\nfingerprint  %s\n", json_string_value(key),
-               text_at(status, "fingerprint"));
+        control_key_print(&bytes, name != NULL ? name : "", listen != NULL ? listen : "");
     }
     json_decref(status);
     return code;
+}
+
+/* ---- peers ---- */
+
+/* What there is to say about a peer in a few words. */
+static void peer_state(const json_t *peer, char *out, size_t size)
+{
+    const json_t *behind = json_object_get(peer, "behind");
+
+    if (!json_is_true(json_object_get(peer, "reached")))
+        snprintf(out, size, "not reachable");
+    else if (!json_is_true(json_object_get(peer, "connected")))
+        snprintf(out, size, "reached, but it does not answer: are both keys right?");
+    else if (json_is_true(json_object_get(peer, "too_far")))
+        snprintf(out, size, "connected, lacks blocks that this node's log has no more");
+    else if (!json_is_integer(behind))
+        snprintf(out, size, "connected");
+    else if (json_integer_value(behind) == 0)
+        snprintf(out, size, "connected, holds all that this node does");
+    else
+        snprintf(out, size, "connected, behind by %" JSON_INTEGER_FORMAT " blocks",
+                 json_integer_value(behind));
+}
+
+static void print_peer(const json_t *peer, int name_width, int address_width)
+{
+    const json_t *heard = json_object_get(peer, "heard_ms");
+    json_int_t refused = ctl_number(peer, "refused"), forged = ctl_number(peer, "forged");
+    char state[80], when[32] = "never";
+
+    peer_state(peer, state, sizeof state);
+    if (json_is_integer(heard))
+        snprintf(when, sizeof when, "%.1f s ago",
+                 (double)json_integer_value(heard) / 1000);
+    printf("%-*s  %-*s  %10s  %s", name_width, text_at(peer, "name"), address_width,
+           text_at(peer, "address"), when, state);
+    if (refused > 0)
+        printf("; %" JSON_INTEGER_FORMAT " of its blocks REFUSED", refused);
+    if (forged > 0)
+        printf("; %" JSON_INTEGER_FORMAT " messages under its name FORGED", forged);
+    putchar('\n');
+}
+
+static int width_of(const json_t *list, const char *member)
+{
+    size_t width = strlen(member);
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        size_t len = strlen(text_at(item, member));
+
+        width = len > width ? len : width;
+    }
+    return (int)width;
+}
+
+static void print_peers(const json_t *list)
+{
+    int name = width_of(list, "name"), address = width_of(list, "address");
+    const json_t *peer;
+    size_t i;
+
+    if (json_array_size(list) == 0) {
+        puts("this node has no peers");
+        return;
+    }
+    printf("%-*s  %-*s  %10s  %s\n", name, "name", address, "address", "last heard",
+           "state");
+    json_array_foreach(list, i, peer) print_peer(peer, name, address);
+}
+
+enum ctl_exit ctl_peers(struct ctl *ctl, const char *arg)
+{
+    json_t *reply, *list;
+    const json_t *peer;
+    enum ctl_exit code;
+    size_t i;
+
+    (void)arg;
+    if (!ctl->node.running) {
+        fputs("tallyctl: the node is not running: only its process knows its peers\n",
+              stderr);
+        return CTL_UNREACHABLE;
+    }
+    code = ctl_request(ctl, json_pack("{s:s}", "do", "peers"), &reply);
+    if (code != CTL_FINE)
+        return code;
+    list = json_object_get(reply, "peers");
+    if (!ctl->json)
+        print_peers(list);
+    else
+        json_array_foreach(list, i, peer) ctl_print_json(peer);
+    json_decref(reply);
+    return CTL_FINE;
 }
 
 /* ---- get, counters ---- */

@@ -62,7 +62,8 @@ struct peers {
     struct id run;
     struct peer *peer[PEERS_MAX];
     size_t count;
-    uint64_t join_ms; /* when waiting for a peer to catch up with is over */
+    uint64_t
+        join_ms; /* when waiting for a peer to catch up with is over; 0: no peer yet */
     /* The log's durable end of one and of two steps of PEERS_RELAY_MS ago: what is older is relayed. */
     uint64_t relay_lsn, relay_next_lsn, relay_ms;
     uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
@@ -70,14 +71,13 @@ struct peers {
 
 /* ---- the list ---- */
 
-struct peers *peers_new(const struct peers_config *config, uint64_t now_ms)
+struct peers *peers_new(const struct peers_config *config)
 {
     struct peers *p = calloc(1, sizeof *p);
 
     if (p == NULL)
         return NULL;
     p->config = *config;
-    p->join_ms = now_ms + config->join_wait_ms;
     config->random(&p->run, sizeof p->run);
     return p;
 }
@@ -462,15 +462,17 @@ static void connected(struct peer *peer, bool was_up, uint64_t now_ms)
     log_info("peer %s: connected", peer->config.name);
 }
 
-enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now_ms)
+enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now_ms,
+                       enum peers_sender *sealed_by)
 {
     struct peer *peer = sender(p, bytes, len);
     struct link_message message;
     struct id fresh;
     bool was_up;
 
+    *sealed_by = peer != NULL ? PEERS_PEER : PEERS_STRANGER;
     if (peer == NULL)
-        return ERR_OK; /* A stranger; whoever listens counts them. */
+        return ERR_OK; /* Whoever listens counts them. */
     was_up = link_up(peer->link);
     p->config.random(&fresh, sizeof fresh);
     switch (link_open(peer->link, bytes, len, &fresh, &message)) {
@@ -485,6 +487,7 @@ enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now
         peer->figures.stale++;
         return ERR_OK;
     case LINK_FORGED:
+        *sealed_by = PEERS_FORGED;
         peer->figures.forged++;
         log_dropped(peer, "a message under its name was not sealed by it for this node",
                     now_ms);
@@ -629,6 +632,11 @@ static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
     feed_turn(p, i, &peer->relay, now_ms);
 }
 
+void peers_reached(struct peers *p, size_t peer)
+{
+    p->peer[peer]->hello_ms = 0;
+}
+
 /* The log's end as it was some time ago. */
 static void relay_clock(struct peers *p, uint64_t now_ms)
 {
@@ -644,7 +652,9 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
     uint64_t keep = UINT64_MAX;
 
     relay_clock(p, now_ms);
-    if (now_ms >= p->join_ms && !core_is_open(node_core(p->config.node)))
+    if (p->count > 0 && p->join_ms == 0)
+        p->join_ms = now_ms + p->config.join_wait_ms;
+    if (p->count > 0 && now_ms >= p->join_ms && !core_is_open(node_core(p->config.node)))
         join(p, NULL);
     for (size_t i = 0; i < p->count; i++) {
         struct peer *peer = p->peer[i];
@@ -672,5 +682,6 @@ void peers_figures(const struct peers *p, size_t index, struct peer_figures *fig
     memcpy(figures->name, peer->config.name, sizeof figures->name);
     figures->connected = link_up(peer->link);
     figures->heard_ms = peer->heard_ms;
+    figures->known = peer->heard_have;
     figures->lacks = peer_lacks(p, peer);
 }

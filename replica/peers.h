@@ -49,7 +49,7 @@ struct peers_config {
 struct peers;
 
 /* config is copied. NULL without memory. */
-struct peers *peers_new(const struct peers_config *config, uint64_t now_ms);
+struct peers *peers_new(const struct peers_config *config);
 void peers_free(struct peers *p);
 
 /* The peers from now on; those that stay, by key, keep their conversation. A cluster that begins with
@@ -62,8 +62,18 @@ enum err peers_set(struct peers *p, const struct peer_config *list, size_t count
                    size_t *bad);
 
 /* A message from the network, opened in place. Blocks in it are given to node_receive(): the caller commits.
+ * *sender: who has sealed it, for whoever has a connection to close.
  * Errors: as node_commit(). */
-enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now_ms);
+enum peers_sender {
+    PEERS_PEER,
+    PEERS_STRANGER, /* it bears no peer's name; nothing was done with it */
+    PEERS_FORGED,   /* it bears one, wrongly; likewise */
+};
+enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now_ms,
+                       enum peers_sender *sender);
+
+/* There is a way to this peer again: greet it in the next turn, rather than some time later. */
+void peers_reached(struct peers *p, size_t peer);
 
 /* After each commit, and at *next_ms: send what is due. Errors: ERR_IO, ERR_CORRUPT from reading the log,
  * logged: the peer concerned gets no blocks. Never fatal. */
@@ -76,6 +86,7 @@ struct peer_figures {
     bool differs;      /* it held the same blocks and had another state: an alarm */
     bool too_far;      /* it lacks what this node's log no longer has */
     uint64_t heard_ms; /* when last; 0: never */
+    bool known;        /* it has said in this conversation what it holds */
     uint64_t lacks;    /* blocks that it does not hold yet, as its last HAVE says */
     uint64_t sent, received, forged, stale, refused;
 };

@@ -1,6 +1,7 @@
-/* replica/state.c: the state process: its loop. Takes what workers ask over the IPC, hands it to the
- * node, and sends the answers when they are durable. One turn: drain what has come, one commit, the answers,
- * then what is not on the way of a count. While it syncs, the next counts gather in the socket. */
+/* replica/state.c: the state process: its loop. Takes what workers ask over the IPC and what peers send, hands
+ * it to the node, and sends the answers when they are durable. One turn: drain what has come, one commit,
+ * the answers, what peers are to hear, then what is not on the way of a count. While it syncs, the next counts
+ * gather in the socket. */
 #include "replica/state.h"
 
 #include <assert.h>
@@ -11,7 +12,9 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "common/ipc.h"
@@ -19,6 +22,8 @@
 #include "common/msg.h"
 #include "replica/control.h"
 #include "replica/key.h"
+#include "replica/look.h"
+#include "replica/network.h"
 #include "replica/node.h"
 
 enum {
@@ -30,11 +35,13 @@ struct state {
     const struct conf *conf;
     struct disk *disk;
     struct node *node;
+    struct network *network;    /* NULL: without peer-listen */
     struct control_about about; /* for tallyctl */
     uv_loop_t loop;
-    uv_poll_t workers_readable, control_readable;
+    uv_poll_t workers_readable, control_readable, peers_readable;
+    int peers_fd;
     uv_async_t made; /* the disk has made a file; sent by its thread */
-    uv_timer_t maintain;
+    uv_timer_t due;
     uv_signal_t term;
     nng_socket workers, control;
     bool stopping;
@@ -241,10 +248,11 @@ static enum err take_message(struct state *s, nng_msg *msg)
 
 /* ---- the loop ---- */
 
-static void on_maintain(uv_timer_t *timer);
+static void on_due(uv_timer_t *timer);
 static void on_workers_readable(uv_poll_t *poll, int status, int events);
 
-/* Workers wait for their answers as long as answer-time, and a segment is made in much less. */
+/* Workers wait for their answers as long as answer-time, peers send again, and a segment is made in much
+ * less. */
 static void wait_for_segment(struct state *s)
 {
     bool waiting = node_short(s->node);
@@ -253,15 +261,21 @@ static void wait_for_segment(struct state *s)
         uv_poll_stop(&s->workers_readable);
     if (!waiting && s->waiting)
         uv_poll_start(&s->workers_readable, UV_READABLE, on_workers_readable);
+    if (s->network != NULL)
+        network_pause(s->network, waiting);
     s->waiting = waiting;
 }
 
-static void state_maintain(struct state *s)
+/* What follows a commit. */
+static void settle(struct state *s)
 {
     struct node_time now = time_now();
-    uint64_t next_ms, wait_ms;
-    enum err err = node_maintain(s->node, now, &next_ms);
+    uint64_t next_ms, network_ms = UINT64_MAX, wait_ms;
+    enum err err;
 
+    if (s->network != NULL)
+        network_turn(s->network, now.mono_ms, &network_ms);
+    err = node_maintain(s->node, now, &next_ms);
     if (err != ERR_OK) {
         state_fail(s, err);
         return;
@@ -271,34 +285,32 @@ static void state_maintain(struct state *s)
         return;
     }
     wait_for_segment(s);
+    next_ms = network_ms < next_ms ? network_ms : next_ms;
     if (next_ms == UINT64_MAX) {
-        uv_timer_stop(&s->maintain);
+        uv_timer_stop(&s->due);
         return;
     }
     wait_ms = next_ms > now.mono_ms ? next_ms - now.mono_ms : 0;
     uv_update_time(&s->loop);
-    uv_timer_start(&s->maintain, on_maintain, wait_ms, 0);
+    uv_timer_start(&s->due, on_due, wait_ms, 0);
 }
 
-static void on_maintain(uv_timer_t *timer)
+static void on_due(uv_timer_t *timer)
 {
-    state_maintain(timer->data);
+    settle(timer->data);
 }
 
 static void on_made(uv_async_t *async)
 {
-    state_maintain(async->data);
+    settle(async->data);
 }
 
-static void on_workers_readable(uv_poll_t *poll, int status, int events)
+static void take_workers(struct state *s)
 {
-    struct state *s = poll->data;
     nng_msg *msg;
     uint64_t more;
     enum err err = ERR_OK;
 
-    (void)status;
-    (void)events;
     for (int i = 0;
          i < TURN_MESSAGES && s->exit_code == STATE_EXIT_OK && !node_short(s->node) &&
          nng_recvmsg(s->workers, &msg, NNG_FLAG_NONBLOCK) == 0;
@@ -308,23 +320,68 @@ static void on_workers_readable(uv_poll_t *poll, int status, int events)
         if (err != ERR_OK && log_limit_pass(&s->malformed, time_now().mono_ms, &more))
             log_error("a worker's message is left out: %s", err_name(err));
     }
+}
+
+static void turn(void *arg)
+{
+    struct state *s = arg;
+    enum err err = ERR_OK;
+
+    take_workers(s);
     if (s->exit_code != STATE_EXIT_OK)
         return;
-    err = node_commit(s->node, time_now());
+    if (s->network != NULL && !node_short(s->node))
+        err = network_take(s->network);
+    if (err == ERR_OK)
+        err = node_commit(s->node, time_now());
     if (err != ERR_OK)
         state_fail(s, err);
     else
-        state_maintain(s);
+        settle(s);
+}
+
+static void on_workers_readable(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    turn(poll->data);
+}
+
+/* The master has read another tally.conf. */
+static void on_peers_readable(uv_poll_t *poll, int status, int events)
+{
+    struct state *s = poll->data;
+    static struct state_peers list;
+    ssize_t len = recv(s->peers_fd, &list, sizeof list, MSG_DONTWAIT);
+    enum err err;
+
+    (void)status;
+    (void)events;
+    if (len <= 0) {
+        /* The master is no more, and so will this process be in a moment. */
+        if (len == 0)
+            uv_poll_stop(poll);
+        return;
+    }
+    assert(len == sizeof list && list.count <= CONF_PEERS_MAX);
+    assert(s->network != NULL); /* The master looked. */
+    err = network_set(s->network, list.peers, list.count);
+    if (err != ERR_OK)
+        state_fail(s, err); /* The next start has the list from its configuration. */
+    else
+        settle(s);
 }
 
 static void control_reply(struct state *s, nng_msg *request)
 {
-    char *reply =
-        control_answer(s->node, &s->about, nng_msg_body(request), nng_msg_len(request));
     uint64_t more;
     nng_msg *msg;
+    char *reply;
     int failed;
 
+    s->about.now_ms = time_now().mono_ms;
+    reply =
+        control_answer(s->node, &s->about, nng_msg_body(request), nng_msg_len(request));
     failed = reply == NULL ? NNG_ENOMEM : nng_msg_alloc(&msg, 0);
     if (failed == 0) {
         failed = nng_msg_append(msg, reply, strlen(reply));
@@ -349,7 +406,7 @@ static void on_control_readable(uv_poll_t *poll, int status, int events)
         return;
     control_reply(s, msg);
     nng_msg_free(msg);
-    state_maintain(s); /* It may have asked for a checkpoint. */
+    settle(s); /* It may have asked for a checkpoint. */
 }
 
 static void on_term(uv_signal_t *signal, int number)
@@ -361,7 +418,7 @@ static void on_term(uv_signal_t *signal, int number)
         return;
     s->stopping = true;
     node_want_checkpoint(s->node);
-    state_maintain(s);
+    settle(s);
 }
 
 /* ---- start and end ---- */
@@ -423,12 +480,16 @@ static enum err open_loop(struct state *s)
     if (failed == 0)
         failed = uv_async_init(&s->loop, &s->made, on_made);
     if (failed == 0)
-        failed = uv_timer_init(&s->loop, &s->maintain);
+        failed = uv_timer_init(&s->loop, &s->due);
     if (failed == 0)
         failed = uv_signal_init(&s->loop, &s->term);
     if (failed == 0)
         failed = uv_signal_start(&s->term, on_term, SIGTERM);
-    s->made.data = s->maintain.data = s->term.data = s;
+    if (failed == 0)
+        failed = uv_poll_init(&s->loop, &s->peers_readable, s->peers_fd);
+    s->made.data = s->due.data = s->term.data = s->peers_readable.data = s;
+    if (failed == 0)
+        failed = uv_poll_start(&s->peers_readable, UV_READABLE, on_peers_readable);
     if (failed == 0)
         return ERR_OK;
     log_error("cannot set up the event loop: %s", uv_strerror(failed));
@@ -443,10 +504,10 @@ static void see_any(void *arg, const char *name)
 
 /* A key that is missing where there is a log is lost, not yet to be made: a new one would make another
  * node of this one. */
-static enum err open_key(struct state *s, struct key_pair *key)
+static enum err open_key(struct disk *disk, struct key_pair *key)
 {
     bool has_log = false;
-    enum err err = s->disk->ops->list(s->disk, see_any, &has_log);
+    enum err err = disk->ops->list(disk, see_any, &has_log);
 
     if (err == ERR_OK)
         err = key_read(!has_log, key);
@@ -457,6 +518,26 @@ static enum err open_key(struct state *s, struct key_pair *key)
     return ERR_REFUSED;
 }
 
+enum err state_key(struct public_key *key)
+{
+    struct key_pair pair = {.public = {{0}}};
+    struct disk *disk;
+    enum err err = sodium_init() < 0 ? ERR_IO : look_disk_open("log", &disk);
+
+    if (err != ERR_OK)
+        return err;
+    err = open_key(disk, &pair);
+    look_disk_close(disk);
+    *key = pair.public;
+    sodium_memzero(&pair, sizeof pair);
+    return err;
+}
+
+static void random_bytes(void *to, size_t len)
+{
+    randombytes_buf(to, len);
+}
+
 static void configure(struct state *s, struct node_config *config)
 {
     const struct conf *conf = s->conf;
@@ -465,7 +546,8 @@ static void configure(struct state *s, struct node_config *config)
                                    .segment_bytes = conf->segment_bytes,
                                    .checkpoint_bytes = conf->checkpoint_bytes,
                                    .checkpoint_ms = conf->checkpoint_ms,
-                                   .reply = batch_reply};
+                                   .reply = batch_reply,
+                                   .random = random_bytes};
     config->core.crypto = &crypto_real;
     config->core.items_max = conf->counters;
     config->core.requests = CORE_REQUESTS;
@@ -473,6 +555,24 @@ static void configure(struct state *s, struct node_config *config)
     memcpy(config->core.node_name, conf->node_name, sizeof conf->node_name);
     randombytes_buf(&config->core.cluster, sizeof config->core.cluster);
     randombytes_buf(&config->core.stream, sizeof config->core.stream);
+}
+
+static enum err open_network(struct state *s, const struct key_pair *key)
+{
+    const struct conf *conf = s->conf;
+    const struct network_config config = {.loop = &s->loop,
+                                          .node = s->node,
+                                          .key = key,
+                                          .listen = conf->peer_listen,
+                                          .join_wait_ms = conf->join_ms,
+                                          .readable = turn,
+                                          .arg = s};
+    enum err err;
+
+    if (conf->peer_listen[0] == '\0')
+        return ERR_OK;
+    err = network_open(&config, time_now().mono_ms, &s->network);
+    return err == ERR_OK ? network_set(s->network, conf->peers, conf->peer_count) : err;
 }
 
 static enum err open_node(struct state *s)
@@ -486,13 +586,17 @@ static enum err open_node(struct state *s)
     if (err != ERR_OK)
         return err;
     configure(s, &config);
-    err = open_key(s, &config.core.key);
+    err = open_key(s->disk, &config.core.key);
     if (err == ERR_OK)
         err = node_open(&config, start, &s->node);
+    if (err == ERR_OK)
+        err = open_network(s, &config.core.key);
     s->about = (struct control_about){.node_name = s->conf->node_name,
                                       .key = config.core.key.public,
                                       .key_known = true,
-                                      .started_ms = start.wall_ms};
+                                      .started_ms = start.wall_ms,
+                                      .network = s->network,
+                                      .peer_listen = s->conf->peer_listen};
     sodium_memzero(&config.core.key, sizeof config.core.key);
     if (err != ERR_OK)
         return err;
@@ -528,7 +632,7 @@ static void ignore_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-int state_main(const struct conf *conf)
+int state_main(const struct conf *conf, int peers_fd)
 {
     static struct state state; /* all zero; one per process */
     struct state *s = &state;
@@ -536,6 +640,7 @@ int state_main(const struct conf *conf)
 
     ignore_signals();
     s->conf = conf;
+    s->peers_fd = peers_fd;
     if (sodium_init() < 0) {
         log_error("cannot set up libsodium");
         return STATE_EXIT_FAILED;
@@ -547,7 +652,7 @@ int state_main(const struct conf *conf)
         err = open_sockets(s);
     if (err != ERR_OK)
         return exit_code(err);
-    state_maintain(s);
+    settle(s);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     if (s->exit_code == STATE_EXIT_OK) {
         /* The sockets end with the process: nng_close() of nng 1.5.2 does not return when a

@@ -3,6 +3,8 @@
 #ifndef REPLICA_STATE_H
 #define REPLICA_STATE_H
 #include "common/conf.h"
+#include "common/err.h"
+#include "replica/crypto.h"
 
 /* Exit codes of the state process. Any other, and any signal, is a crash: the master starts it again. */
 enum {
@@ -23,8 +25,19 @@ enum {
  *         ERR_IO, ERR_FULL, ERR_NOT_FOUND  it cannot be made or opened: logged */
 enum err state_dir_enter(const struct conf *conf, int *lock_fd);
 
+/* The peers that a new configuration names, as one message of a SOCK_SEQPACKET socket from the master:
+ * both ends are one program. */
+struct state_peers {
+    size_t count;
+    struct conf_peer peers[CONF_PEERS_MAX];
+};
+
 /* In the child, the state directory being the working directory: run until SIGTERM, then return
- * the exit code. conf must live on. */
-int state_main(const struct conf *conf);
+ * the exit code. conf must live on. peers_fd: where state_peers come, not blocking; it takes it over. */
+int state_main(const struct conf *conf, int peers_fd);
+
+/* In the state directory, where no state process runs: the node's public key, made where there is none and
+ * nothing was ever counted. Errors: as key_read(), ERR_REFUSED where the key of a log is missing; logged. */
+enum err state_key(struct public_key *key);
 
 #endif

@@ -15,12 +15,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/conf.h"
 #include "common/log.h"
+#include "replica/control.h"
 #include "replica/state.h"
 #include "server/backoff.h"
 #include "server/figures.h"
@@ -82,6 +84,7 @@ struct master {
     struct figures *figures;
     bool place_taken[PLACES];
     int lock_fd, signals_fd, ready_fd[2];
+    int peers_fd; /* to the state process there is; -1: none was started yet */
     pid_t pid;
 
     struct slot state, worker[CONF_WORKERS_MAX];
@@ -149,11 +152,14 @@ static void child_begin(const struct master *m, const struct slot *slot)
     signal(SIGPIPE, SIG_IGN);
     close(m->signals_fd);
     close(m->ready_fd[0]);
+    if (m->peers_fd >= 0)
+        close(m->peers_fd);
     if (sandbox_no_new_rights() != ERR_OK)
         _exit(EXIT_FAILED);
 }
 
-static int state_child(const struct master *m)
+/* peers_fd: its end of the way on which new peers come. */
+static int state_child(const struct master *m, int peers_fd)
 {
     sigset_t none;
 
@@ -161,7 +167,7 @@ static int state_child(const struct master *m)
     close(m->ready_fd[1]);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    return state_main(m->conf);
+    return state_main(m->conf, peers_fd);
 }
 
 static int worker_child(const struct master *m, const struct slot *slot, unsigned place)
@@ -194,26 +200,66 @@ static void place_leave(struct master *m, unsigned place)
     m->place_taken[place] = false;
 }
 
-/* Fork what the slot says into *process. Where that fails, the slot waits like after a
- * crash. */
-static void start(struct master *m, struct slot *slot, struct process *process)
+/* Fork what the slot says. Where that fails, the slot waits like after a crash. */
+static pid_t fork_slot(struct slot *slot)
 {
-    unsigned place = slot->number > 0 ? place_take(m) : 0;
     pid_t pid = fork();
 
-    if (pid == 0) {
-        child_begin(m, slot);
-        exit(slot->number > 0 ? worker_child(m, slot, place) : state_child(m));
-    }
     if (pid < 0) {
         err_errno("fork", slot->role);
         slot->start_ms = now_ms() + BACKOFF_MAX_MS;
-        m->place_taken[place] = false;
-        return;
     }
+    return pid;
+}
+
+static void started(const struct master *m, const struct slot *slot,
+                    struct process *process, pid_t pid, unsigned place)
+{
     *process = (struct process){
         .pid = pid, .started_ms = now_ms(), .place = place, .generation = m->generation};
     log_debug("%s is pid %d", slot->role, (int)pid);
+}
+
+static void start(struct master *m, struct slot *slot, struct process *process)
+{
+    unsigned place = place_take(m);
+    pid_t pid = fork_slot(slot);
+
+    if (pid == 0) {
+        child_begin(m, slot);
+        exit(worker_child(m, slot, place));
+    }
+    if (pid > 0)
+        started(m, slot, process, pid, place);
+    else
+        m->place_taken[place] = false;
+}
+
+/* With a new way for new peers: what its predecessor left in the old one is not for it. */
+static void start_state(struct master *m)
+{
+    struct slot *slot = &m->state;
+    int ends[2];
+    pid_t pid;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) !=
+        0) {
+        err_errno("make", "a socket pair");
+        slot->start_ms = now_ms() + BACKOFF_MAX_MS;
+        return;
+    }
+    pid = fork_slot(slot);
+    if (pid == 0) {
+        close(ends[0]);
+        child_begin(m, slot);
+        exit(state_child(m, ends[1]));
+    }
+    close(ends[1]);
+    if (m->peers_fd >= 0)
+        close(m->peers_fd);
+    m->peers_fd = ends[0];
+    if (pid > 0)
+        started(m, slot, &slot->now, pid, 0);
 }
 
 /* -- Workers, replaced one by one -- */
@@ -316,6 +362,7 @@ static void keep_fixed(const struct conf *old, struct conf *new)
     bool same = strcmp(old->node_name, new->node_name) == 0 &&
                 strcmp(old->state_dir, new->state_dir) == 0 &&
                 strcmp(old->user, new->user) == 0 &&
+                strcmp(old->peer_listen, new->peer_listen) == 0 &&
                 strcmp(old->archive_dir, new->archive_dir) == 0 &&
                 old->segment_bytes == new->segment_bytes &&
                 old->checkpoint_bytes == new->checkpoint_bytes &&
@@ -332,6 +379,9 @@ static void keep_fixed(const struct conf *old, struct conf *new)
     memcpy(new->state_dir, old->state_dir, sizeof new->state_dir);
     memcpy(new->user, old->user, sizeof new->user);
     memcpy(new->archive_dir, old->archive_dir, sizeof new->archive_dir);
+    memcpy(new->peer_listen, old->peer_listen, sizeof new->peer_listen);
+    if (new->peer_listen[0] == '\0')
+        new->peer_count = 0;
     new->segment_bytes = old->segment_bytes;
     new->checkpoint_bytes = old->checkpoint_bytes;
     new->checkpoint_ms = old->checkpoint_ms;
@@ -397,6 +447,18 @@ static void take_conf(struct master *m, struct conf *conf, struct script_table *
     fit_workers(m);
 }
 
+/* To the state process that runs; one that starts has them from the configuration. */
+static void send_peers(const struct master *m)
+{
+    struct state_peers peers = {.count = m->conf->peer_count};
+
+    if (m->conf->peer_listen[0] == '\0' || m->state.now.pid == 0)
+        return;
+    memcpy(peers.peers, m->conf->peers, sizeof peers.peers);
+    if (send(m->peers_fd, &peers, sizeof peers, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        err_errno("tell the new peers to", "the state process");
+}
+
 static void reload(struct master *m)
 {
     struct script_table *scripts;
@@ -425,6 +487,7 @@ static void reload(struct master *m)
     keep_fixed(m->conf, conf);
     fit_calls(conf);
     take_conf(m, conf, scripts, &listeners);
+    send_peers(m);
     log_info("%s was read again: replacing %u workers one by one", conf->path,
              m->workers);
 }
@@ -612,7 +675,7 @@ static void start_due(struct master *m, uint64_t now)
     bool state_wanted = m->phase == PHASE_RUN || m->phase == PHASE_WORKERS_END;
 
     if (state_wanted && m->state.now.pid == 0 && now >= m->state.start_ms)
-        start(m, &m->state, &m->state.now);
+        start_state(m);
     for (unsigned i = 0; i < m->workers && m->phase == PHASE_RUN; i++) {
         struct slot *slot = &m->worker[i];
 
@@ -730,6 +793,7 @@ static enum err prepare(struct master *m)
     enum err err;
 
     m->pid = getpid();
+    m->peers_fd = -1;
     m->conf_path = strdup(conf->path);
     m->figures = figures_map(PLACES);
     if (m->conf_path == NULL || m->figures == NULL) {
@@ -760,17 +824,41 @@ static int serve(struct master *m)
         return EXIT_FAILED;
     listeners_text(&m->listeners, text, sizeof text);
     log_info("tallyd %s: node %s, FastAGI on %s, %u workers, state in %s", TALLY_VERSION,
-             m->conf->node_name, text, m->conf->workers, m->conf->state_dir);
+             m->conf->node_name, m->conf->workers > 0 ? text : "nothing (a witness)",
+             m->conf->workers, m->conf->state_dir);
     snprintf(m->state.role, sizeof m->state.role, "state");
     fit_workers(m);
     return run(m);
 }
 
+/* For a cluster's tally.conf, which names keys before their nodes run. */
+static int tell_key(struct master *m)
+{
+    const struct conf *conf = m->conf;
+    struct public_key key;
+    enum err err = ERR_OK;
+
+    log_init("tallyd", conf->level);
+    if (geteuid() == 0 && conf->user[0] != '\0')
+        err = sandbox_become(conf->user, conf->state_dir);
+    if (err == ERR_OK)
+        err = state_dir_enter(conf, &m->lock_fd);
+    if (err == ERR_OK)
+        err = state_key(&key);
+    if (err != ERR_OK) {
+        log_error("no key to tell: %s", err_name(err));
+        return EXIT_FAILED;
+    }
+    control_key_print(&key, conf->node_name, conf->peer_listen);
+    return EXIT_OK;
+}
+
 static void usage(FILE *to)
 {
-    fputs("usage: tallyd -c FILE [-n]\n"
+    fputs("usage: tallyd -c FILE [-k | -n]\n"
           "Serve FastAGI calls, in the foreground, until SIGTERM or SIGINT.\n"
           "  -c FILE  the configuration, tally.conf\n"
+          "  -k       make this node's key, if there is none, tell it and exit\n"
           "  -n       check the configuration and exit: 0 good, 2 not\n"
           "  -V       print the version and exit\n"
           "  -h       print this and exit\n"
@@ -784,16 +872,19 @@ int main(int argc, char **argv)
     static struct master master;
     const char *path = NULL;
     struct conf_error error;
-    bool check = false;
+    bool check = false, key = false;
     int option;
 
     master.argv0 = argv[0];
     master.argv0_len = strlen(argv[0]);
     setproctitle_init(argc, argv, environ);
-    while ((option = getopt(argc, argv, "c:nVh")) != -1) {
+    while ((option = getopt(argc, argv, "c:knVh")) != -1) {
         switch (option) {
         case 'c':
             path = optarg;
+            break;
+        case 'k':
+            key = true;
             break;
         case 'n':
             check = true;
@@ -823,5 +914,5 @@ int main(int argc, char **argv)
         printf("%s: good\n", master.conf->path);
         return EXIT_OK;
     }
-    return serve(&master);
+    return key ? tell_key(&master) : serve(&master);
 }

@@ -126,7 +126,7 @@ void cluster_start(struct cluster *c, size_t node)
     err = node_open(&config, now(c), &m->node);
     assert(err == ERR_OK);
     peers.node = m->node;
-    m->peers = peers_new(&peers, c->now_ms);
+    m->peers = peers_new(&peers);
     assert(m->peers != NULL);
     for (size_t i = 0; i < c->count; i++) {
         if (i == node)
@@ -201,11 +201,12 @@ void cluster_inject(struct cluster *c, size_t node, const uint8_t *bytes, size_t
 {
     struct member *m = &c->member[node];
     uint8_t *copy = malloc(len);
+    enum peers_sender sender;
     enum err err;
 
     assert(copy != NULL);
     memcpy(copy, bytes, len);
-    err = peers_receive(m->peers, copy, len, c->now_ms);
+    err = peers_receive(m->peers, copy, len, c->now_ms, &sender);
     assert(err == ERR_OK);
     free(copy);
     settle(m);

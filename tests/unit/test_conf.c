@@ -10,8 +10,8 @@
 #include "common/conf.h"
 
 #define STATE "[node]\nstate = /var/lib/tally\n"
-#define KEY_1 "1111111111111111111111111111111111111111111111111111111111111111"
-#define KEY_2 "222222222222222222222222222222222222222222222222222222222222222f"
+#define KEY_1 "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
+#define KEY_2 "8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"
 
 static struct conf_error error;
 
@@ -147,8 +147,8 @@ Test(conf, every_setting_can_be_said)
     cr_expect_eq(conf->peer_count, 1);
     cr_expect_str_eq(conf->peers[0].name, "tally-2");
     cr_expect_str_eq(conf->peers[0].address, "[2001:db8::2]:4574");
-    cr_expect_eq(conf->peers[0].key[0], 0x22);
-    cr_expect_eq(conf->peers[0].key[31], 0x2f);
+    cr_expect_eq(conf->peers[0].key[0], 0x81);
+    cr_expect_eq(conf->peers[0].key[31], 0x94);
     cr_expect_eq(conf->listen_count, 2);
     cr_expect_eq(conf->listen[0].len, sizeof(struct sockaddr_in));
     cr_expect_eq(((struct sockaddr_in *)&conf->listen[0].addr)->sin_port, htons(1));
@@ -374,6 +374,12 @@ Test(conf, a_peer_has_a_name_an_address_and_a_key_of_its_own)
     refused(CLUSTER "[peer a]\nkey = 1234\n", ERR_MALFORMED,
             "tally.conf:5: key = 1234: expected the 64 hexadecimal digits that tallyctl "
             "key tells on that node");
+    refused(CLUSTER "[peer a]\nkey = "
+                    "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5d\n",
+            ERR_MALFORMED,
+            "tally.conf:5: key = "
+            "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5d: this is "
+            "nobody's key: a digit is wrong");
 }
 
 Test(conf, a_node_with_peers_says_where_they_reach_it)
