@@ -1,6 +1,7 @@
-/* replica/mutant.h: rules of this folder that the simulator breaks on purpose, one at a time, to show that it
- * would notice (tests/simulation). In every other build MUTANT() is 0 and costs nothing: only the simulator's own
- * copy of the library is compiled with TALLY_MUTANTS. */
+/* replica/mutant.h: rules of this folder that the simulator breaks on purpose, one at a
+ * time, to show that it would notice (tests/simulation). In every other build MUTANT() is
+ * 0 and costs nothing: only the simulator's own copy of the library is compiled with
+ * TALLY_MUTANTS. */
 #ifndef REPLICA_MUTANT_H
 #define REPLICA_MUTANT_H
 

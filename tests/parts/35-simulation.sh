@@ -26,7 +26,7 @@ sed -n 's/^/   /; /histories/,$p' "$TALLY_LOGS/$PART-${count}_new_seeds.log"
 
 if build asan sim; then
     sanitizers asan
-    step "60 seeds with AddressSanitizer and UBSan" "$(build_folder asan)/bin/sim" --seeds 1..60 || :
+    step "40 seeds with AddressSanitizer and UBSan" "$(build_folder asan)/bin/sim" --seeds 1..40 || :
     step "one seed leaves no memory behind" "$(build_folder asan)/bin/sim" --seed 3 || :
     reports_none asan || :
 fi

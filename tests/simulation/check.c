@@ -1,5 +1,5 @@
-/* tests/simulation/check.c: what is looked at when the process has recovered: that its state, its memory and its
- * files are what the durable blocks say. */
+/* tests/simulation/check.c: what is looked at when the process has recovered: that its
+ * state, its memory and its files are what the durable blocks say. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,7 +275,8 @@ static void keeps(void *arg, struct simfile *file)
                simfile_name(file));
 }
 
-/* Whatever goes, there must be two ways to the present state: two checkpoints, or one and the whole log. */
+/* Whatever goes, there must be two ways to the present state: two checkpoints, or one and
+ * the whole log. */
 void check_removed(struct sim *s, const struct simfile *file)
 {
     struct keeping k = {.removed = file};

@@ -1,5 +1,5 @@
-/* tests/simulation/clients.c: workers, which ask through the real server/asks.c, and the callers behind them, who give
- * up, call again with the same id, or hang up. */
+/* tests/simulation/clients.c: workers, which ask through the real server/asks.c, and the
+ * callers behind them, who give up, call again with the same id, or hang up. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,7 +227,8 @@ void clients_to_worker(struct sim *s, struct message *m)
     free(m);
 }
 
-/* A worker dies with its calls, some of which come again elsewhere; or it stands still for a while. */
+/* A worker dies with its calls, some of which come again elsewhere; or it stands still
+ * for a while. */
 void clients_worker_fault(struct sim *s)
 {
     unsigned worker = (unsigned)rng_below(&s->fault, s->plan.workers);

@@ -1,4 +1,5 @@
-/* tests/simulation/damage.c: rot, frames of elsewhere, old copies and wiped directories; and what DESIGN.md promises of each. */
+/* tests/simulation/damage.c: rot, frames of elsewhere, old copies and wiped directories;
+ * and what DESIGN.md promises of each. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +97,8 @@ bool damage_frame_whole(struct sim *s, const struct kept_frame *frame)
 
 static void refuse(struct verdict *v, const char *file, uint64_t offset)
 {
-    /* The first place found is named; which of several is first is the node's own affair. */
+    /* The first place found is named; which of several is first is the node's own affair.
+     */
     if (v->must_refuse || v->may_refuse) {
         v->file[0] = '\0';
     } else {
@@ -133,7 +135,8 @@ static uint64_t read_from(const struct sim *s, const struct files *files,
         simfile_read(file, 0, header, sizeof header);
         if (damage_file_whole(file)) {
             format_checkpoint(header, &checkpoint);
-            /* It was damaged, or read wrongly, when the rotten end of the log was cut below it. */
+            /* It was damaged, or read wrongly, when the rotten end of the log was cut
+             * below it. */
             v->may_refuse = v->may_refuse || !is_of_log(s, &checkpoint);
             return checkpoint.lsn;
         }
@@ -276,7 +279,8 @@ static void rot(struct sim *s)
     s->result->faults[FAULT_rot]++;
 }
 
-/* Behind the log's end: a good frame for this place, which follows another frame than the last. */
+/* Behind the log's end: a good frame for this place, which follows another frame than the
+ * last. */
 static void ghost(struct sim *s)
 {
     size_t frames = history_frames(s->history);
@@ -360,7 +364,8 @@ static void mend_file(struct sim *s, struct simfile *file)
         simdisk_delete(s->disk, file); /* of blocks that are cut off and gone */
 }
 
-/* What a good backup would put right: each file as it was made, and the durable frames. */
+/* What a good backup would put right: each file as it was made, and the durable frames.
+ */
 void damage_mend(struct sim *s)
 {
     struct files files = files_of(s);

@@ -1,5 +1,6 @@
-/* tests/simulation/format.h: the little of replica/FORMAT.md that the checkers need, written a second time: a checker that
- * asked the code under test how to read its log would believe its mistakes. */
+/* tests/simulation/format.h: the little of replica/FORMAT.md that the checkers need,
+ * written a second time: a checker that asked the code under test how to read its log
+ * would believe its mistakes. */
 #ifndef SIMULATION_FORMAT_H
 #define SIMULATION_FORMAT_H
 #include <stdbool.h>

@@ -336,7 +336,8 @@ static void push(struct history *h, struct kept_frame *f, bool live, bool verify
 
 /* ---- the log ---- */
 
-/* The check of the frame before lsn, among what is durable and what was tried before it in this batch. */
+/* The check of the frame before lsn, among what is durable and what was tried before it
+ * in this batch. */
 static uint64_t check_before(const struct history *h)
 {
     if (h->tried_count > 0)
@@ -555,7 +556,8 @@ int64_t history_reach(const struct history *h)
                            (int64_t)h->capacity - 1);
 }
 
-/* The frame that a worker had last heard of; -1: before all; -2: this log does not hold it. */
+/* The frame that a worker had last heard of; -1: before all; -2: this log does not hold
+ * it. */
 static int64_t heard_frame(const struct history *h, const struct position *heard)
 {
     if (id_is_zero(&heard->stream))

@@ -1,6 +1,6 @@
-/* tests/simulation/history.h: the model: what was counted, in which order, as the disk's durable bytes tell it,
- * and from that every promise about a count and its answer. It also is the archive: it keeps every
- * block for ever. */
+/* tests/simulation/history.h: the model: what was counted, in which order, as the disk's
+ * durable bytes tell it, and from that every promise about a count and its answer. It
+ * also is the archive: it keeps every block for ever. */
 #ifndef SIMULATION_HISTORY_H
 #define SIMULATION_HISTORY_H
 #include <stdbool.h>
@@ -14,7 +14,8 @@
 
 enum { HISTORY_COUNTERS = 64, HISTORY_NONE = -1 };
 
-/* A block that was durable, or was tried. Bytes are kept for ever; a history refers to them. */
+/* A block that was durable, or was tried. Bytes are kept for ever; a history refers to
+ * them. */
 struct kept_frame {
     uint64_t lsn, end; /* from, and up to */
     uint64_t durable, check, previous;
@@ -63,7 +64,8 @@ void history_writes(struct history *h, const struct simfile *file, uint64_t offs
 void history_synced(struct history *h, const struct simfile *file);
 /* What was written and not known to be durable when the process died. */
 size_t history_tried(const struct history *h);
-/* The log ends at lsn after a recovery: take in what survived of what was tried, and forget the rest. */
+/* The log ends at lsn after a recovery: take in what survived of what was tried, and
+ * forget the rest. */
 void history_recovered(struct history *h, uint64_t lsn);
 
 size_t history_frames(const struct history *h);
@@ -77,7 +79,8 @@ const struct own_stream *history_stream(const struct history *h, size_t index);
 /* Whether the block `frame` holds this count. */
 bool history_has(const struct history *h, const struct id *id, size_t frame,
                  int64_t value, int64_t number);
-/* The last frame of which a count may be forgotten; -1: none. Of all behind it, all are remembered. */
+/* The last frame of which a count may be forgotten; -1: none. Of all behind it, all are
+ * remembered. */
 int64_t history_reach(const struct history *h);
 
 /* Go back to the first `frames`, where that is allowed to have happened. */

@@ -1,4 +1,5 @@
-/* tests/simulation/idmap.h: a table from 128-bit ids, which are random, to small numbers. */
+/* tests/simulation/idmap.h: a table from 128-bit ids, which are random, to small numbers.
+ */
 #ifndef SIMULATION_IDMAP_H
 #define SIMULATION_IDMAP_H
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* sim: one node, simulated from a seed, with all that a machine can do to it; and what is promised of it
- * checked after every step. */
+/* sim: one node, simulated from a seed, with all that a machine can do to it; and what is
+ * promised of it checked after every step. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -23,7 +23,7 @@ static const char usage[] =
     "  --without F,..  leave out kinds of faults; --without list names them\n"
     "  --mutant NAME   break a rule; --mutant list names them\n"
     "  --verbose       tell the history\n"
-    "  --shrink        look for a shorter history of the seed with fewer faults that fails\n"
+    "  --shrink        look for a shorter history, with fewer faults, that fails\n"
     "  --jobs N        processes at once (default 2)\n"
     "Exit code: 0 all is well, 1 something broke or a mutant was not noticed, 2 usage.\n";
 

@@ -14,7 +14,8 @@
 #include "tests/simulation/broken.h"
 #include "tests/simulation/trace.h"
 
-/* A history takes a fraction of a second, and a long one a few. One that takes this long hangs. */
+/* A history takes a fraction of a second, and a long one a few. One that takes this long
+ * hangs. */
 enum { SECONDS_MAX = 300, JOBS_MAX = 64 };
 
 static struct report report; /* of the history that runs in this process */

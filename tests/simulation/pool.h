@@ -1,5 +1,5 @@
-/* tests/simulation/pool.h: histories in processes of their own, several at once: a failing one ends its process, and
- * the seeds behind it go on in the next. */
+/* tests/simulation/pool.h: histories in processes of their own, several at once: a
+ * failing one ends its process, and the seeds behind it go on in the next. */
 #ifndef SIMULATION_POOL_H
 #define SIMULATION_POOL_H
 #include <stdbool.h>
@@ -31,7 +31,8 @@ void pool_run(const struct task *tasks, size_t count, unsigned jobs, pool_fn *ea
               void *arg);
 /* One history, in a process of its own. */
 void pool_one(const struct sim_options *options, struct report *report);
-/* One history in this process: what breaks is told on standard error, and ends it with exit code 1. */
+/* One history in this process: what breaks is told on standard error, and ends it with
+ * exit code 1. */
 void pool_here(const struct sim_options *options, struct report *report);
 
 /* The command that plays a history again, into `to`. */

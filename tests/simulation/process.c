@@ -1,5 +1,5 @@
-/* tests/simulation/process.c: the state process: does what replica/state.c does, over the simulated disk, and dies
- * where it is told to. */
+/* tests/simulation/process.c: the state process: does what replica/state.c does, over the
+ * simulated disk, and dies where it is told to. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,7 +246,8 @@ static void judge(struct sim *s, enum err err, const struct verdict *v, uint64_t
     damage_mend(s);
 }
 
-/* The end of a lone node's log may have rotted away, where nothing behind it says that it was durable. */
+/* The end of a lone node's log may have rotted away, where nothing behind it says that it
+ * was durable. */
 static void take_cut(struct sim *s, const struct verdict *v, uint64_t end)
 {
     size_t frames = history_frames(s->history), cut = frames;
@@ -335,7 +336,8 @@ void process_start(struct sim *s)
 
 /* ---- end ---- */
 
-/* The process is no more, and what it had under way. A make is cut off while its bytes are still there. */
+/* The process is no more, and what it had under way. A make is cut off while its bytes
+ * are still there. */
 static void vanish(struct sim *s, bool power)
 {
     simdisk_kill(s->disk);
@@ -468,7 +470,8 @@ void process_receive(struct sim *s, struct message *m)
     turn_soon(s);
 }
 
-/* The memory of the ids must be larger than what is gathered (replica/core.h); the real one is. */
+/* The memory of the ids must be larger than what is gathered (replica/core.h); the real
+ * one is. */
 static enum err commit_early(struct sim *s)
 {
     if (++s->process.gathered < s->plan.requests / 2)

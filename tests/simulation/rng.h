@@ -1,6 +1,6 @@
-/* tests/simulation/rng.h: random numbers that are the same for the same seed, everywhere: xoshiro256**
- * (Blackman and Vigna), filled by splitmix64. Integers only, so that no compiler or library changes
- * them. */
+/* tests/simulation/rng.h: random numbers that are the same for the same seed, everywhere:
+ * xoshiro256** (Blackman and Vigna), filled by splitmix64. Integers only, so that no
+ * compiler or library changes them. */
 #ifndef SIMULATION_RNG_H
 #define SIMULATION_RNG_H
 #include <stdbool.h>
@@ -11,8 +11,8 @@ struct rng {
     uint64_t s[4];
 };
 
-/* lane: one seed gives many independent sequences, so that what one part of the simulation draws
- * does not move what another part gets. */
+/* lane: one seed gives many independent sequences, so that what one part of the
+ * simulation draws does not move what another part gets. */
 void rng_seed(struct rng *r, uint64_t seed, uint64_t lane);
 uint64_t rng_next(struct rng *r);
 /* 0 <= result < n; n > 0. */

@@ -28,7 +28,8 @@ enum mutant mutant_active;
 
 static struct sim *running; /* for log lines, which know no simulation */
 
-/* In the place of common/log.c: the node's log is a part of what is told, and alarms are promises. */
+/* In the place of common/log.c: the node's log is a part of what is told, and alarms are
+ * promises. */
 void log_write(enum log_level level, const char *format, ...)
 {
     static const char *const names[] = {"alarm", "error", "warning", "info", "debug"};
@@ -83,7 +84,8 @@ static void set_mutant(struct sim *s, const char *name)
 
 /* ---- the plan ---- */
 
-/* Each history has its own mix: one with every fault at once would rarely get far with any. */
+/* Each history has its own mix: one with every fault at once would rarely get far with
+ * any. */
 static void draw_faults(struct sim *s, struct rng *r)
 {
     struct plan *p = &s->plan;
@@ -148,7 +150,8 @@ static void set_rates(struct sim *s)
                                     .make_ms = 50};
 }
 
-/* ---- events: a heap, the earliest first, and of one moment the one that was added first ---- */
+/* ---- events: a heap, the earliest first, and of one moment the one that was added first
+ * ---- */
 
 static bool event_before(const struct event *a, const struct event *b)
 {
@@ -437,8 +440,8 @@ static void result_take(struct sim *s)
     r->faults[FAULT_flip] = r->disk.flips;
 }
 
-/* The last frame of all has no witness behind it, and is looked at twice: both readings may be wrong. And a wrong
- * reading of the one witness of a rotten frame hides it. */
+/* The last frame of all has no witness behind it, and is looked at twice: both readings
+ * may be wrong. And a wrong reading of the one witness of a rotten frame hides it. */
 static void allow_cut(struct sim *s)
 {
     size_t frames = history_frames(s->history);

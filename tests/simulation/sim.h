@@ -1,5 +1,6 @@
-/* tests/simulation/sim.h: one simulated history of one node: its parts, and how they call each other. Everything
- * happens in the order of simulated time, and all that is drawn comes from the seed. */
+/* tests/simulation/sim.h: one simulated history of one node: its parts, and how they call
+ * each other. Everything happens in the order of simulated time, and all that is drawn
+ * comes from the seed. */
 #ifndef SIMULATION_SIM_H
 #define SIMULATION_SIM_H
 #include <stdbool.h>
@@ -53,7 +54,8 @@ struct sim_result {
 
 /* Runs one history; returns only where nothing broke. */
 void sim_run(const struct sim_options *options, struct sim_result *result);
-/* Ids of the mutants that the disk or this harness plays; the others are replica/mutant.h's. */
+/* Ids of the mutants that the disk or this harness plays; the others are
+ * replica/mutant.h's. */
 bool sim_mutant_known(const char *name);
 size_t sim_mutant_count(void);
 const char *sim_mutant_name(size_t index);
@@ -210,7 +212,8 @@ void clients_welcome(struct sim *s, unsigned worker);
 void clients_disconnect(struct sim *s);
 void clients_worker_fault(struct sim *s);
 
-/* damage.c: what happens to the directory while no process runs, and what must come of it */
+/* damage.c: what happens to the directory while no process runs, and what must come of it
+ */
 struct verdict {
     bool must_refuse, may_refuse, may_be_version;
     int64_t cut_frame; /* from here on the log may be cut; -1: nothing may */

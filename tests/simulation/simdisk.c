@@ -234,8 +234,8 @@ void simfile_plant(struct simfile *f, uint64_t offset, const void *bytes, size_t
     }
 }
 
-/* Calls sector() for each sector that differs; what it leaves in neither dirty nor lying is the same again.
- * Returns how many there were. */
+/* Calls sector() for each sector that differs; what it leaves in neither dirty nor lying
+ * is the same again. Returns how many there were. */
 typedef void sector_fn(struct simdisk *d, struct page *p, unsigned sector, void *arg);
 static size_t each_sector(struct simfile *f, sector_fn *sector, void *arg)
 {
@@ -284,7 +284,8 @@ static void sector_sync(struct simdisk *d, struct page *p, unsigned s, void *arg
     (*synced)++;
 }
 
-/* A sync that fails: some reach the disk, the others never will, and look as if they had. */
+/* A sync that fails: some reach the disk, the others never will, and look as if they had.
+ */
 static void sector_fail(struct simdisk *d, struct page *p, unsigned s, void *arg)
 {
     size_t *lost = arg;
@@ -385,7 +386,8 @@ static void folder_sync(struct simdisk *d)
     drop_gone(d);
 }
 
-/* Each name that was made, replaced or removed since the last sync of the folder is so, or is as before. */
+/* Each name that was made, replaced or removed since the last sync of the folder is so,
+ * or is as before. */
 static void folder_power(struct simdisk *d)
 {
     const char *last = "";
@@ -790,7 +792,8 @@ void simdisk_open(struct simdisk *d)
     d->flipped = 0;
     d->fuse = 0;
     d->making.going = false;
-    /* What a killed process renamed may not be durable yet, and is going to be relied on. */
+    /* What a killed process renamed may not be durable yet, and is going to be relied on.
+     */
     folder_sync(d);
 }
 

@@ -1,8 +1,10 @@
-/* tests/simulation/simdisk.h: a disk that does all that disks, file systems and their users do to the node.
+/* tests/simulation/simdisk.h: a disk that does all that disks, file systems and their
+ * users do to the node.
  *
- * Each file has what reads give (the page cache) and what would be left after a power failure,
- * which differ in sectors that were written and not synced. A failed sync leaves sectors that look
- * clean and are not on the disk: no later sync writes them. Names are likewise seen or durable. */
+ * Each file has what reads give (the page cache) and what would be left after a power
+ * failure, which differ in sectors that were written and not synced. A failed sync leaves
+ * sectors that look clean and are not on the disk: no later sync writes them. Names are
+ * likewise seen or durable. */
 #ifndef SIMULATION_SIMDISK_H
 #define SIMULATION_SIMDISK_H
 #include <stdbool.h>
@@ -67,8 +69,8 @@ const struct simdisk_counts *simdisk_counts(const struct simdisk *d);
 
 /* A process starts: what disk_posix_open() does. */
 void simdisk_open(struct simdisk *d);
-/* The process dies in its n-th action from here on; 0: not at all. An action is an operation of the
- * disk, or a call of simdisk_act(). */
+/* The process dies in its n-th action from here on; 0: not at all. An action is an
+ * operation of the disk, or a call of simdisk_act(). */
 void simdisk_arm(struct simdisk *d, uint64_t actions);
 bool simdisk_armed(const struct simdisk *d);
 /* An action other than of the disk. False: the process is dead. */
@@ -76,7 +78,8 @@ bool simdisk_act(struct simdisk *d);
 /* The process is dead: everything fails, nothing changes any more. */
 void simdisk_kill(struct simdisk *d);
 bool simdisk_dead(const struct simdisk *d);
-/* An error was injected into this process; and one after which it must stop, and must not answer. */
+/* An error was injected into this process; and one after which it must stop, and must not
+ * answer. */
 bool simdisk_failed(const struct simdisk *d);
 bool simdisk_must_stop(const struct simdisk *d);
 /* How long its syncs took since simdisk_took_none(). */

@@ -1,12 +1,13 @@
-/* tests/simulation/trace.h: what happened in a history: hashed, so that two runs of one seed can be compared;
- * the last events kept, to be shown with a failure; and told as it happens where --verbose asks for it. */
+/* tests/simulation/trace.h: what happened in a history: hashed, so that two runs of one
+ * seed can be compared; the last events kept, to be shown with a failure; and told as it
+ * happens where --verbose asks for it. */
 #ifndef SIMULATION_TRACE_H
 #define SIMULATION_TRACE_H
 #include <stddef.h>
 #include <stdint.h>
 
-/* name, what is told; %1 and %2 are the event's numbers. Where a text is told too it is a name: its hash
- * counts. */
+/* name, what is told; %1 and %2 are the event's numbers. Where a text is told too it is a
+ * name: its hash counts. */
 #define TRACE_EVENTS(X)                                                               \
     X(START, "run %1 of the state process starts, at the %2. try")                    \
     X(RECOVERED, "recovered: log ends at LSN %1, %2 blocks read")                     \
