@@ -1,14 +1,19 @@
 #!/bin/sh
 # Installs what is missing, builds, starts one node on loopback, places one call to it and shows the
 # dialogue, then serves until Ctrl-C (or SIGTERM). Run again it goes on counting where it stopped.
+# With --nodes it starts a cluster on this machine, to try: each node takes a call, and all come to the
+# same totals.
 #
-#   sh deploy/run.sh [--port N] [--dir DIR] [--once] [--no-install] [--no-build]
+#   sh deploy/run.sh [--nodes N] [--port N] [--dir DIR] [--once] [--no-install] [--no-build]
 #
-#   --port N       serve FastAGI on 127.0.0.1:N (4573)
-#   --dir DIR      where tally.conf and the state directory are (build/run). tally.conf is made from
-#                  deploy/tally.conf where there is none, and then kept: change it as you like;
-#                  only its listen lines are written anew each time
-#   --once         end after the first call instead of serving
+#   --nodes N      so many nodes, 1 to 5 (1)
+#   --port N       serve FastAGI on 127.0.0.1:N (4573); of a cluster's nodes each has the next port, and
+#                  the nodes reach each other on ports from N + 10 on
+#   --dir DIR      where tally.conf and the state directory are (build/run), with --nodes below
+#                  DIR/node-1 and so on. tally.conf is made from deploy/tally.conf where there is none,
+#                  and then kept: change it as you like; only its listen lines, and in a cluster also its
+#                  name, peer-listen and peers, are written anew each time
+#   --once         end after the first calls instead of serving
 #   --no-install   look for no packages
 #   --no-build     run the programs in build/bin as they are
 # Exit code: 0 ended by a signal and drained, 1 something failed (it says what), 2 usage.
@@ -21,13 +26,17 @@ bad_usage() { say "$1"; usage >&2; exit 2; }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${TALLY_BUILD:-$root/build}
-port=4573 dir=$build/run once=no install=yes compile=yes
+port=4573 nodes=1 dir=$build/run once=no install=yes compile=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --port)
         case ${2:-} in '' | *[!0-9]* | ??????*) bad_usage "--port needs a number from 1 to 65535" ;; esac
         [ "$2" -ge 1 ] && [ "$2" -le 65535 ] || bad_usage "--port needs a number from 1 to 65535"
         port=$2
+        shift
+        ;;
+    --nodes)
+        case ${2:-} in [1-5]) nodes=$2 ;; *) bad_usage "--nodes needs a number from 1 to 5" ;; esac
         shift
         ;;
     --dir)
@@ -44,17 +53,27 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# Whether anything listens on the port, on any of this machine's addresses.
+every=$(seq "$nodes")
+agi_port() { echo $((port + $1 - 1)); }
+peer_port() { echo $((port + 9 + $1)); }
+home() { if [ "$nodes" -eq 1 ]; then echo "$dir"; else echo "$dir/node-$1"; fi; }
+[ $((port + 9 + nodes)) -le 65535 ] || bad_usage "--port needs a number below $((65536 - 9 - nodes))"
+
+# listening PORT: whether anything listens on it, on any of this machine's addresses.
 listening() {
-    hex=$(printf ':%04X' "$port")
+    hex=$(printf ':%04X' "$1")
     # Columns: number, local address, remote address, state (0A is LISTEN).
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
         awk -v p="$hex" '$4 == "0A" && substr($2, length($2) - 4) == p { f = 1 } END { exit !f }'
 }
-if listening; then
-    die "port $port is taken: another program listens there (perhaps another tallyd)." \
-        "End it, or choose another port: sh deploy/run.sh --port $((port < 65535 ? port + 1 : 4573))"
-fi
+need_port() {
+    ! listening "$1" || die "port $1 is taken: another program listens there (perhaps another tallyd)." \
+        "End it, or choose another port: sh deploy/run.sh --port $(($1 < 65500 ? $1 + 1 : 4573))"
+}
+for i in $every; do
+    need_port "$(agi_port "$i")"
+    [ "$nodes" -eq 1 ] || need_port "$(peer_port "$i")"
+done
 
 if [ "$install" = yes ]; then
     sh "$root/deploy/setup.sh" || die "packages are missing; with --no-install they are not looked for"
@@ -77,59 +96,137 @@ for program in tallyd tallyctl agicall; do
     [ -x "$build/bin/$program" ] || die "$build/bin/$program is missing: run without --no-build"
 done
 
-mkdir -p "$dir" || die "cannot make the folder $dir"
-conf=$dir/tally.conf
-[ -f "$conf" ] || sed -e 's/^ *state *=.*/state = state/' -e '/^ *user *=/d' \
-    "$root/deploy/tally.conf" >"$conf" || die "cannot write $conf"
-awk -v listen="listen = 127.0.0.1:$port" '
-    /^[ \t]*listen[ \t]*=/ { next }
-    { print }
-    /^[ \t]*\[fastagi\]/ { print listen; written = 1 }
-    END { if (!written) print "[fastagi]\n" listen }' "$conf" >"$conf.new" && mv "$conf.new" "$conf" ||
-    die "cannot write $conf"
+# make_conf I PEERS: tally.conf of node I as it is, or as it ships, but for the lines that this script writes.
+# PEERS is a file to stand at its end.
+make_conf() {
+    folder=$(home "$1") conf=$(home "$1")/tally.conf
+    mkdir -p "$folder" || die "cannot make the folder $folder"
+    [ -f "$conf" ] || sed -e 's/^ *state *=.*/state = state/' -e '/^ *user *=/d' \
+        "$root/deploy/tally.conf" >"$conf" || die "cannot write $conf"
+    node=
+    [ "$nodes" -eq 1 ] ||
+        node=$(printf 'name = node-%s\npeer-listen = 127.0.0.1:%s' "$1" "$(peer_port "$1")")
+    awk -v listen="listen = 127.0.0.1:$(agi_port "$1")" -v node="$node" '
+        /^[ \t]*\[/ { peer = 0 }
+        node != "" && /^[ \t]*\[peer / { peer = 1 }
+        peer || /^[ \t]*listen[ \t]*=/ { next }
+        node != "" && /^[ \t]*(name|peer-listen)[ \t]*=/ { next }
+        { print }
+        node != "" && /^[ \t]*\[node\]/ { print node }
+        /^[ \t]*\[fastagi\]/ { print listen; written = 1 }
+        END { if (!written) print "[fastagi]\n" listen }' "$conf" >"$conf.new" &&
+        cat "$2" >>"$conf.new" && mv "$conf.new" "$conf" || die "cannot write $conf"
+}
 
-tallyd=
-# stop: end tallyd, which lets calls finish, and take over its exit code.
+for i in $every; do make_conf "$i" /dev/null; done
+if [ "$nodes" -gt 1 ]; then
+    # Every node's key goes into every file. A node whose key cannot be made says why.
+    peers=$dir/peers
+    : >"$peers" || die "cannot write $peers"
+    for i in $every; do
+        key=$("$build/bin/tallyd" -c "$(home "$i")/tally.conf" -k) || die "node $i has no key"
+        printf '%s\n' "$key" | sed -n '/^\[peer/,$p' >>"$peers"
+    done
+    for i in $every; do make_conf "$i" "$peers"; done
+fi
+
+started= nap=
+# stop: end every tallyd, which lets calls finish, and take over their exit codes.
 stop() {
     trap '' INT TERM
     code=0
-    if [ -n "$tallyd" ]; then
-        kill -TERM "$tallyd" 2>/dev/null || :
-        wait "$tallyd" || code=$?
-        [ "$code" -eq 0 ] || say "tallyd ended with exit code $code"
-    fi
+    [ -z "$nap" ] || { kill "$nap"; wait "$nap"; } 2>/dev/null || :
+    for pid in $started; do kill -TERM "$pid" 2>/dev/null || :; done
+    for pid in $started; do
+        wait "$pid" || { code=$?; say "tallyd ended with exit code $code"; }
+    done
     [ "$code" -eq 0 ] || exit 1
-    say "stopped; the counters are in $dir/state, run again to go on counting"
+    say "stopped; the counters are in $dir, run again to go on counting"
     exit "$1"
 }
 trap 'stop 0' INT TERM
 # A terminal that is closed.
 trap 'stop 0' HUP
 
-"$build/bin/tallyd" -c "$conf" </dev/null &
-tallyd=$!
+# ended: whether a tallyd has ended by itself; then its exit code is in $code.
+ended() {
+    for pid in $started; do
+        kill -0 "$pid" 2>/dev/null && continue
+        code=0
+        wait "$pid" || code=$?
+        left=
+        for other in $started; do [ "$other" = "$pid" ] || left="$left $other"; done
+        started=$left
+        return 0
+    done
+    return 1
+}
+
+for i in $every; do
+    "$build/bin/tallyd" -c "$(home "$i")/tally.conf" </dev/null &
+    started="$started $!"
+done
 tries=0
-until listening; do
-    if ! kill -0 "$tallyd" 2>/dev/null; then
-        wait "$tallyd" || :
-        tallyd=
-        die "tallyd did not start; its message is above"
-    fi
-    tries=$((tries + 1))
-    if [ "$tries" -gt 300 ]; then
-        say "tallyd does not listen on port $port after 30 s"
-        stop 1
-    fi
-    sleep 0.1
+for i in $every; do
+    until listening "$(agi_port "$i")"; do
+        if ended; then
+            say "tallyd did not start; its message is above"
+            [ -z "$started" ] || stop 1
+            exit 1
+        fi
+        tries=$((tries + 1))
+        if [ "$tries" -gt 300 ]; then
+            say "tallyd does not listen on port $(agi_port "$i") after 30 s"
+            stop 1
+        fi
+        sleep 0.1
+    done
 done
 
-printf '\nA call to agi://127.0.0.1:%s/hits; > is what Asterisk would say, < what Tally says:\n\n' "$port"
-if ! "$build/bin/agicall" "agi://127.0.0.1:$port/hits" </dev/null; then
-    say "the call failed"
-    stop 1
+ctl() { node_of_ctl=$1; shift; "$build/bin/tallyctl" -d "$(home "$node_of_ctl")/state" "$@"; }
+
+# A node of a new cluster says no number before it has met another.
+if [ "$nodes" -gt 1 ]; then
+    for i in $every; do
+        until ctl "$i" --json status 2>/dev/null | grep -q '"joining":false'; do
+            tries=$((tries + 1))
+            [ "$tries" -le 600 ] || { say "node $i has met no other node"; stop 1; }
+            sleep 0.1
+        done
+    done
+fi
+
+for i in $every; do
+    url=agi://127.0.0.1:$(agi_port "$i")/hits
+    printf '\nA call to %s; > is what Asterisk would say, < what Tally says:\n\n' "$url"
+    if ! "$build/bin/agicall" "$url" </dev/null; then
+        say "the call failed"
+        stop 1
+    fi
+done
+
+# totals: what each node says of the counter hits.
+totals() { for i in $every; do ctl "$i" get hits || echo "?"; done; }
+if [ "$nodes" -gt 1 ]; then
+    until [ "$(totals | sort -u | wc -l)" -eq 1 ] &&
+        [ "$(ctl 1 --json peers | grep -c '"behind":0,')" -eq $((nodes - 1)) ]; do
+        tries=$((tries + 1))
+        [ "$tries" -le 900 ] || { say "the nodes do not come to the same total"; stop 1; }
+        sleep 0.1
+    done
+    printf '\nThe nodes have met. The counter hits at each of them:\n\n'
+    for i in $every; do printf '    node-%s  %s\n' "$i" "$(ctl "$i" get hits)"; done
+    printf '\nWhat node-1 says of the others:\n\n'
+    ctl 1 peers | sed 's/^/    /'
 fi
 [ "$once" = no ] || stop 0
 
+[ "$nodes" -eq 1 ] || cat <<TEXT
+
+$nodes nodes serve on 127.0.0.1, ports $port to $(agi_port "$nodes"), until Ctrl-C. Their numbers are PROVISIONAL:
+two nodes that count at the same moment may say the same one; the totals are exact. deploy/CLUSTER.md
+tells how to run a cluster on machines of its own. What follows is about the first node.
+TEXT
 cat <<TEXT
 
 Tally serves on 127.0.0.1:$port until Ctrl-C. To call it from Asterisk on this machine, paste into
@@ -144,12 +241,17 @@ Without sound, for a dialplan of your own (sets TALLY_STATUS, TALLY_NUMBER, TALL
      same => n,NoOp(you are number \${TALLY_NUMBER})
 
 Another call from here:  build/bin/agicall agi://127.0.0.1:$port/hits
-The counters:            build/bin/tallyctl -d $dir/state counters
-The configuration:       $conf
+The counters:            build/bin/tallyctl -d $(home 1)/state counters
+The configuration:       $(home 1)/tally.conf
 TEXT
 
-# Where tallyd ends by itself, so does this.
-code=0
-wait "$tallyd" || code=$?
-tallyd=
-die "tallyd ended by itself with exit code $code; its message is above"
+# Where a tallyd ends by itself, so does this. A signal ends the sleep at once, and not only after it.
+until ended; do
+    sleep 1 &
+    nap=$!
+    wait "$nap" || :
+    nap=
+done
+say "tallyd ended by itself with exit code $code; its message is above"
+[ -z "$started" ] || stop 1
+exit 1

@@ -131,6 +131,16 @@ static json_t *status_peers(const struct network *network)
                      json_u64(figures.cut_off));
 }
 
+static json_t *json_digest(struct core *core)
+{
+    char hex[2 * HASH_BYTES + 1];
+    struct hash digest;
+
+    core_digest(core, &digest);
+    sodium_bin2hex(hex, sizeof hex, digest.byte, sizeof digest.byte);
+    return json_string(hex);
+}
+
 /* What only a process knows. */
 static int status_cluster(json_t *status, const struct control_view *view)
 {
@@ -141,8 +151,9 @@ static int status_cluster(json_t *status, const struct control_view *view)
     if (view->node == NULL)
         return 0;
     more =
-        json_pack("{s:s, s:b, s:o, s:o}", "numbers", status_name(core_status(view->core)),
-                  "joining", !core_is_open(view->core), "peer_listen",
+        json_pack("{s:o, s:s, s:b, s:o, s:o}", "digest", json_digest(view->core),
+                  "numbers", status_name(core_status(view->core)), "joining",
+                  !core_is_open(view->core), "peer_listen",
                   listen == NULL || *listen == '\0' ? json_null() : json_string(listen),
                   "peers", status_peers(view->about.network));
     failed = json_object_update(status, more);
@@ -181,11 +192,12 @@ static json_t *json_peer(const struct network_peer *peer, uint64_t now_ms)
     const struct peer_figures *f = &peer->figures;
 
     return json_pack(
-        "{s:s, s:s, s:b, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "name", f->name,
-        "address", peer->address, "reached", peer->reached, "connected", f->connected,
-        "behind", f->known ? json_u64(f->lacks) : json_null(), "too_far", f->too_far,
-        "heard_ms", f->heard_ms == 0 ? json_null() : json_u64(now_ms - f->heard_ms),
-        "sent", json_u64(f->sent), "received", json_u64(f->received), "refused",
+        "{s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+        f->name, "address", peer->address, "reached", peer->reached, "connected",
+        f->connected, "behind", f->known ? json_u64(f->lacks) : json_null(), "too_far",
+        f->too_far, "differs", f->differs, "heard_ms",
+        f->heard_ms == 0 ? json_null() : json_u64(now_ms - f->heard_ms), "sent",
+        json_u64(f->sent), "received", json_u64(f->received), "refused",
         json_u64(f->refused), "forged", json_u64(f->forged), "stale", json_u64(f->stale));
 }
 

@@ -5,6 +5,7 @@
 
 #include "replica/block.h"
 #include "replica/ctl.h"
+#include "replica/key.h"
 #include "replica/look.h"
 #include "replica/verify.h"
 #include "replica/wal.h"
@@ -167,6 +168,7 @@ enum ctl_exit ctl_verify(struct ctl *ctl, const char *arg)
     enum { TRIES = 3 }; /* a running node may remove a file that is about to be read */
     struct verify_report report = {.reason = ""};
     enum err err = ERR_NOT_FOUND;
+    struct key_pair key;
     struct disk *disk;
     uint64_t limit;
     enum ctl_exit code;
@@ -180,7 +182,9 @@ enum ctl_exit ctl_verify(struct ctl *ctl, const char *arg)
         if (err != ERR_OK)
             return CTL_NOT_FINE;
         if (limit > 0)
-            err = verify_log(disk, &crypto_real, limit, &report);
+            err = verify_log(disk, &crypto_real,
+                             key_read(false, &key) == ERR_OK ? &key.public : NULL, limit,
+                             &report);
         look_disk_close(disk);
     }
     if (err == ERR_OK || err == ERR_CORRUPT) {

@@ -185,6 +185,8 @@ static void print_peer(const json_t *peer, int name_width, int address_width)
                  (double)json_integer_value(heard) / 1000);
     printf("%-*s  %-*s  %10s  %s", name_width, text_at(peer, "name"), address_width,
            text_at(peer, "address"), when, state);
+    if (json_is_true(json_object_get(peer, "differs")))
+        printf("; ITS COUNTERS DIFFER though it holds the same blocks");
     if (refused > 0)
         printf("; %" JSON_INTEGER_FORMAT " of its blocks REFUSED", refused);
     if (forged > 0)

@@ -3,7 +3,8 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <nng/nng.h>
-#include <nng/protocol/pair1/pair.h>
+#include <nng/protocol/pipeline0/pull.h>
+#include <nng/protocol/pipeline0/push.h>
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,9 +15,8 @@
 #include "common/log.h"
 
 enum {
-    SWEEP_MS = 1000,  /* between two looks at the connections, or tries to listen */
-    LOG_MS = 10000,   /* between two lines about strangers */
-    RECV_BUFFER = 16, /* messages */
+    SWEEP_MS = 1000, /* between two looks at the connections, or tries to listen */
+    LOG_MS = 10000,  /* between two lines about strangers */
     URL_SIZE = CONF_ADDRESS_MAX + sizeof "tcp://",
     FROM_SIZE = INET6_ADDRSTRLEN + sizeof "[]:65535",
 };
@@ -287,7 +287,7 @@ static int way_dial(struct way *way)
 
 static int way_open(struct way *way)
 {
-    int failed = nng_pair1_open(&way->socket);
+    int failed = nng_push0_open(&way->socket);
 
     if (failed != 0)
         return failed;
@@ -475,13 +475,11 @@ void network_pause(struct network *n, bool paused)
 
 static int open_inbox(struct network *n)
 {
-    int fd, failed = nng_pair1_open_poly(&n->inbox);
+    int fd, failed = nng_pull0_open(&n->inbox);
 
     if (failed != 0)
         return failed;
     failed = nng_socket_set_size(n->inbox, NNG_OPT_RECVMAXSZ, LINK_MESSAGE_MAX);
-    if (failed == 0)
-        failed = nng_socket_set_int(n->inbox, NNG_OPT_RECVBUF, RECV_BUFFER);
     if (failed == 0)
         failed = nng_pipe_notify(n->inbox, NNG_PIPE_EV_ADD_PRE, on_pipe_come, n);
     if (failed == 0)

@@ -5,6 +5,8 @@
  * message is opened, which takes microseconds, and no more is done with what no peer has sealed. Whoever
  * sends nothing else for NETWORK_PROVE_MS, or more than NETWORK_BAD_MAX of it in a second, is cut off, and
  * there are bounds on connections, in all and from one address.
+ * PUSH and PULL, not PAIR1: nng 1.5.2's polyamorous PAIR1 panics at times when connections end while their
+ * messages wait, which any stranger could bring about.
  * To a peer everything goes over the connection that this node dials. What its queue does not take is lost:
  * peers.c sends again what is not acknowledged. */
 #ifndef REPLICA_NETWORK_H

@@ -392,6 +392,23 @@ static void log_dropped(struct peer *peer, const char *what, uint64_t now_ms)
                  peer->config.name, what, (unsigned long long)more);
 }
 
+/* Why a block was refused, and what is to be done. */
+static const char *refusal(const struct peers *p, const uint8_t *bytes, size_t len)
+{
+    struct core_figures figures;
+    struct block block;
+
+    core_figures(node_core(p->config.node), &figures);
+    if (block_decode(bytes, len, &crypto_real, &block) != ERR_OK)
+        return "sent what is no block";
+    if (block.number == 1 && !id_equal(&block.origin.cluster, &figures.cluster))
+        return "sent a block of another cluster: both have counted apart. Only a node that holds nothing can "
+               "join: end the one whose counts may go, move the folder log out of its state directory, and "
+               "start it again";
+    return "sent a block that is wrongly signed, or by a node that is no peer here: is every node of the "
+           "cluster in this tally.conf?";
+}
+
 static enum err blocks(struct peers *p, struct peer *peer,
                        const struct link_message *message, uint64_t now_ms)
 {
@@ -412,9 +429,7 @@ static enum err blocks(struct peers *p, struct peer *peer,
         peer->figures.received += taken == CORE_TAKEN;
         if (taken == CORE_REFUSED) {
             peer->figures.refused++;
-            log_dropped(peer,
-                        "sent a block that is not of this cluster, or wrongly signed",
-                        now_ms);
+            log_dropped(peer, refusal(p, bytes, len), now_ms);
         } else if (taken == CORE_NEWER) {
             log_dropped(peer,
                         "sent a block of a newer version: run that version here, too",

@@ -24,8 +24,11 @@ struct verify {
     struct core *core;     /* begins with the oldest checkpoint, then follows the log */
     /* Blocks before the oldest checkpoint: they can only be chained to one another, and to it. */
     struct streams before;
-    struct public_key key; /* of the first stream that is known */
-    bool shared;           /* there are streams with another key: this node has peers */
+    struct public_key key; /* this node's, if it is known; else of the first stream */
+    bool key_known;
+    bool shared; /* there are streams with another key: this node has peers */
+    /* The first number that does not fit. It counts only if the log turns out not to be shared. */
+    struct verify_report number;
 };
 
 /* The first misfit is the one to name. */
@@ -53,7 +56,7 @@ static enum err misfit_checkpoint(struct verify *v, uint64_t number, const char 
 
 static void see_key(struct verify *v, const struct public_key *key, bool first)
 {
-    if (first)
+    if (first && !v->key_known)
         v->key = *key;
     else if (memcmp(v->key.byte, key->byte, sizeof key->byte) != 0)
         v->shared = true;
@@ -203,9 +206,25 @@ static enum err take_before(struct verify *v, const struct block *block)
     return check_signature(v, block, stream);
 }
 
+static void misnumber(struct verify *v, const struct block *block, const struct op *op,
+                      int64_t total)
+{
+    struct verify_report *r = &v->number;
+
+    if (r->reason[0] != '\0')
+        return;
+    snprintf(r->reason, sizeof r->reason,
+             "block %" PRIu64 " says that %.*s stood at %" PRId64
+             " before it, and it stood at %" PRId64,
+             block->number, op->key_len, op->key, op->before, total);
+    memcpy(r->file, v->report->end.file, sizeof r->file);
+    r->offset = v->report->end.offset;
+}
+
 /* The total before a group's first count, which the block is signed with, is what all counts before
- * make of it. Of a node with peers this cannot be said: their blocks may have come in between. */
-static enum err check_numbers(struct verify *v, const struct block *block)
+ * make of it. Of a node with peers this cannot be said: their blocks may have come in between, or in
+ * another order. */
+static void check_numbers(struct verify *v, const struct block *block)
 {
     struct block_cursor cursor = block_ops(block);
     const char *group = NULL;
@@ -213,9 +232,7 @@ static enum err check_numbers(struct verify *v, const struct block *block)
 
     if (block->number == 1)
         see_key(v, &block->origin.key, core_streams(v->core)->count == 0);
-    if (v->shared)
-        return ERR_OK;
-    while (block_next_op(&cursor, &op)) {
+    while (!v->shared && block_next_op(&cursor, &op)) {
         struct msg_get_req req = {.name_len = op.key_len};
         struct msg_get_rep rep;
 
@@ -225,21 +242,17 @@ static enum err check_numbers(struct verify *v, const struct block *block)
         memcpy(req.name, op.key, op.key_len);
         core_get(v->core, &req, &rep);
         if (rep.total != op.before)
-            return misfit(v,
-                          "block %" PRIu64 " says that %.*s stood at %" PRId64
-                          " before it, and it stood at %" PRId64,
-                          block->number, op.key_len, op.key, op.before, rep.total);
+            misnumber(v, block, &op, rep.total);
     }
-    return ERR_OK;
 }
 
 static enum err take_after(struct verify *v, const struct block *block,
                            const struct wal_frame *frame)
 {
-    enum err err = check_numbers(v, block);
+    enum err err;
 
-    if (err == ERR_OK)
-        err = core_replay(v->core, frame->bytes, frame->len);
+    check_numbers(v, block);
+    err = core_replay(v->core, frame->bytes, frame->len);
     if (err == ERR_CORRUPT)
         return misfit(v, "block %" PRIu64 " does not follow the one before it",
                       block->number);
@@ -317,16 +330,26 @@ static enum err scan(struct verify *v)
         misfit(v,
                "what stood there was whole once, and its checksum does not fit any more");
     }
+    if (err == ERR_OK && !v->shared && v->number.reason[0] != '\0') {
+        memcpy(report->file, v->number.file, sizeof report->file);
+        report->offset = v->number.offset;
+        err = misfit(v, "%s", v->number.reason);
+    }
     if (err == ERR_OK && v->count == 0 && report->end.first != 0)
         err = misfit(v, "the log's beginning is gone, and no checkpoint is whole");
     return err == ERR_OK ? reach(v, v->limit) : err;
 }
 
-enum err verify_log(struct disk *disk, const struct crypto *crypto, uint64_t limit,
+enum err verify_log(struct disk *disk, const struct crypto *crypto,
+                    const struct public_key *own, uint64_t limit,
                     struct verify_report *report)
 {
     struct verify v = {.disk = disk, .crypto = crypto, .limit = limit, .report = report};
     enum err err;
+
+    v.key_known = own != NULL;
+    if (own != NULL)
+        v.key = *own;
 
     *report = (struct verify_report){.reason = ""};
     err = load_checkpoints(&v);

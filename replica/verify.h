@@ -22,12 +22,13 @@ struct verify_report {
     uint64_t offset;              /* of the frame in that file */
 };
 
-/* limit: LSN of a place between two frames where to end, because a running node writes behind it;
+/* own: this node's key, or NULL where it is not known: a log of its blocks alone has no peers'. limit: LSN of a place between two frames where to end, because a running node writes behind it;
  * UINT64_MAX: none. *report is filled in on every outcome.
  * Errors: ERR_CORRUPT  something does not fit: report->reason
  *         ERR_VERSION, ERR_IO, ERR_NOT_FOUND (a running node removed a file), ERR_MEMORY: logged but
  *         for ERR_MEMORY */
-enum err verify_log(struct disk *disk, const struct crypto *crypto, uint64_t limit,
+enum err verify_log(struct disk *disk, const struct crypto *crypto,
+                    const struct public_key *own, uint64_t limit,
                     struct verify_report *report);
 
 #endif

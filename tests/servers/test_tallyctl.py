@@ -40,7 +40,9 @@ class Tallyctl(ServerTest):
         online = [node.ctl(*words).stdout for words in (("get", "votes"), ("counters",), ("key",))]
         self.assertEqual(online[0], "6\n")
         self.assertEqual(online[1].split(), ["hits", "1", "votes", "6"])
-        self.assertRegex(online[2], r"^key +[0-9a-f]{64}\nfingerprint +([0-9a-f]{4}-){7}[0-9a-f]{4}\n")
+        self.assertRegex(online[2], r"^key +([0-9a-f]{64})\nfingerprint +([0-9a-f]{4}-){7}[0-9a-f]{4}\n\n"
+                         r"In the other nodes' tally.conf:\n\n"
+                         r"\[peer test\]\naddress = HOST:PORT\nkey = \1\n$")
         running = json.loads(node.ctl("--json", "status").stdout)
         node.kill()
         offline = [node.ctl(*words).stdout for words in (("get", "votes"), ("counters",), ("key",))]
