@@ -446,11 +446,15 @@ static void allow_cut(struct sim *s)
 {
     size_t frames = history_frames(s->history);
 
-    if (simdisk_flipped(s->disk) > 0 && s->rotten_frame >= 0)
+    if (simdisk_flipped(s->disk) > 0 && s->rotten_frame >= 0) {
         history_may_cut(s->history,
                         history_frame(s->history, (size_t)s->rotten_frame)->lsn);
-    else if (simdisk_flipped(s->disk) > 1 && frames > 0)
-        history_may_cut(s->history, history_frame(s->history, frames - 1)->lsn);
+        return;
+    }
+    if (simdisk_flipped(s->disk) < 2 || frames == 0)
+        return;
+    history_may_cut(s->history, history_frame(s->history, frames - 1)->lsn);
+    s->rotten = true; /* Should it die before it has cut all, the next one finds it so. */
 }
 
 static void watch_writes(void *arg, const struct simfile *file, uint64_t offset,
