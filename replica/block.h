@@ -18,6 +18,10 @@ enum {
     /* A record of the log that begins with this byte is no block to be applied: behind it stands a block that
      * contradicts the one held in its place, kept as proof that its stream forks. */
     BLOCK_PROOF = 0xff,
+    /* One that begins with this byte says that another node's checkpoint was taken over here: behind it stand that
+     * one's state hash, maker and signature. In the log before it blocks may be missing that are held behind it. */
+    BLOCK_ADOPTED = 0xfe,
+    BLOCK_ADOPTED_BYTES = 1 + HASH_BYTES + PUBLIC_KEY_BYTES + SIGNATURE_BYTES,
     NODE_NAME_MAX = 32, /* bytes of a node's name */
     /* What a block takes at most beside its groups and ops. */
     BLOCK_FIXED_MAX = 1 + 1 + ID_BYTES + 10 + HASH_BYTES + 10 + ID_BYTES +

@@ -201,3 +201,83 @@ enum err checkpoint_load(struct disk *disk, uint64_t number, const struct crypto
         log_error("%s was written by a newer version: run that version", name);
     return err;
 }
+
+/* ---- for other nodes ---- */
+
+bool checkpoint_sealed(const struct crypto *crypto, const uint8_t *state, size_t len,
+                       const struct checkpoint_seal *seal, struct hash *hash)
+{
+    crypto->hash(hash, state, len);
+    return crypto->verify(seal->signature, hash, &seal->maker);
+}
+
+static enum err read_exactly(const struct checkpoint_source *s, uint64_t offset, void *to,
+                             size_t len)
+{
+    size_t got;
+    enum err err = s->disk->ops->read(s->file, offset, to, len, &got);
+
+    return err == ERR_OK && got < len ? ERR_CORRUPT : err;
+}
+
+static enum err source_read_head(struct checkpoint_source *s)
+{
+    uint8_t header[HEADER], seal[PUBLIC_KEY_BYTES + SIGNATURE_BYTES];
+    struct reader r = reader_of(header, sizeof header);
+    uint64_t own, size;
+    enum err err = s->disk->ops->size(s->file, &size);
+
+    if (err == ERR_OK)
+        err = read_exactly(s, 0, header, sizeof header);
+    if (err != ERR_OK)
+        return err;
+    if (memcmp(read_bytes(&r, sizeof checkpoint_magic), checkpoint_magic,
+               sizeof checkpoint_magic) != 0)
+        return ERR_CORRUPT;
+    if (read_u32(&r) > CHECKPOINT_FORMAT)
+        return ERR_VERSION;
+    read_u32(&r);
+    s->lsn = read_u64(&r);
+    read_u64(&r);
+    s->bytes = read_u64(&r);
+    own = read_u64(&r);
+    if (size > size_max || s->bytes > size || own > size ||
+        HEADER + s->bytes + own + TRAILER != size)
+        return ERR_CORRUPT;
+    err = read_exactly(s, HEADER + s->bytes + own, seal, sizeof seal);
+    r = reader_of(seal, sizeof seal);
+    read_copy(&r, s->seal.maker.byte, PUBLIC_KEY_BYTES);
+    read_copy(&r, s->seal.signature, SIGNATURE_BYTES);
+    return err;
+}
+
+enum err checkpoint_source_open(struct disk *disk, uint64_t number,
+                                struct checkpoint_source *source)
+{
+    char name[DISK_NAME_MAX + 1];
+    enum err err;
+
+    *source = (struct checkpoint_source){.disk = disk, .number = number};
+    checkpoint_name(number, name);
+    err = disk->ops->open(disk, name, &source->file);
+    if (err != ERR_OK)
+        return err;
+    err = source_read_head(source);
+    if (err != ERR_OK)
+        checkpoint_source_close(source);
+    return err;
+}
+
+enum err checkpoint_source_read(const struct checkpoint_source *source, uint64_t offset,
+                                void *to, size_t len)
+{
+    assert(offset <= source->bytes && len <= source->bytes - offset);
+    return read_exactly(source, HEADER + offset, to, len);
+}
+
+void checkpoint_source_close(struct checkpoint_source *source)
+{
+    if (source->file != NULL)
+        source->disk->ops->close(source->file);
+    *source = (struct checkpoint_source){0};
+}

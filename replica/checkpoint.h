@@ -2,6 +2,7 @@
  * all. The bytes are in FORMAT.md. */
 #ifndef REPLICA_CHECKPOINT_H
 #define REPLICA_CHECKPOINT_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,5 +43,33 @@ enum err checkpoint_list(struct disk *disk, uint64_t *numbers, size_t max, size_
  *         ERR_IO, ERR_NOT_FOUND, ERR_MEMORY. Logged. */
 enum err checkpoint_load(struct disk *disk, uint64_t number, const struct crypto *crypto,
                          struct core *core, struct checkpoint *checkpoint);
+
+/* ---- for other nodes ---- */
+
+/* What travels of a checkpoint: the replicated state, and who says so. Not its maker's own memory. */
+struct checkpoint_seal {
+    struct public_key maker;
+    uint8_t signature[SIGNATURE_BYTES]; /* of the hash of the state's encoding */
+};
+bool checkpoint_sealed(const struct crypto *crypto, const uint8_t *state, size_t len,
+                       const struct checkpoint_seal *seal, struct hash *hash);
+
+/* A file that is open for reading its state in pieces; it can be read to the end even where it is removed
+ * meanwhile. Nothing of it was checked but its lengths: whoever gets it looks at the seal. */
+struct checkpoint_source {
+    struct disk *disk;
+    struct disk_file *file;
+    uint64_t number;
+    uint64_t lsn;   /* everything before it in the log is in the state */
+    uint64_t bytes; /* of the state */
+    struct checkpoint_seal seal;
+};
+/* Errors: ERR_NOT_FOUND, ERR_CORRUPT, ERR_VERSION, ERR_IO. */
+enum err checkpoint_source_open(struct disk *disk, uint64_t number,
+                                struct checkpoint_source *source);
+/* Exactly len bytes of the state. ERR_IO, ERR_CORRUPT (the file is shorter). */
+enum err checkpoint_source_read(const struct checkpoint_source *source, uint64_t offset,
+                                void *to, size_t len);
+void checkpoint_source_close(struct checkpoint_source *source);
 
 #endif

@@ -61,6 +61,8 @@ struct core {
     struct public_key *trusted;
     size_t trusted_count;
     bool open; /* set by core_open() */
+    bool
+        adopting; /* requests come from the old core: those of blocks are not remembered */
     bool stream_lost;
 
     struct waiter *waiters;
@@ -189,7 +191,7 @@ static enum err apply_ops(struct core *core, const struct stream *stream,
         item = components[i]->apply(core->state[i], &op, here);
         if (item == NULL)
             return ERR_MEMORY;
-        if (stream->own > 0 && !here)
+        if (stream->own > 0 && !here && !core->adopting)
             remember(core, &op, item, (struct own_place){stream->own, block->number});
         core->ops++;
     }
@@ -240,8 +242,11 @@ static enum err apply_record(struct core *core, const uint8_t *bytes, size_t len
 {
     bool proof = len > 0 && bytes[0] == BLOCK_PROOF;
     struct block block;
-    enum err err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
+    enum err err;
 
+    if (len > 0 && bytes[0] == BLOCK_ADOPTED)
+        return len == BLOCK_ADOPTED_BYTES ? ERR_OK : ERR_MALFORMED;
+    err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
     if (err != ERR_OK)
         return err;
     return proof ? apply_proof(core, &block)
@@ -485,7 +490,7 @@ enum err core_trust(struct core *core, const struct public_key *keys, size_t cou
     return ERR_OK;
 }
 
-static bool is_trusted(const struct core *core, const struct public_key *key)
+bool core_trusts(const struct core *core, const struct public_key *key)
 {
     for (size_t i = 0; i < core->trusted_count; i++)
         if (memcmp(core->trusted[i].byte, key->byte, sizeof key->byte) == 0)
@@ -510,7 +515,7 @@ static enum core_taken receive_key(const struct core *core, const struct stream 
     *key = &block->origin.key;
     if (core->clustered && !id_equal(&block->origin.cluster, &core->config.cluster))
         return CORE_REFUSED;
-    return is_trusted(core, *key) ? CORE_TAKEN : CORE_REFUSED;
+    return core_trusts(core, *key) ? CORE_TAKEN : CORE_REFUSED;
 }
 
 /* Put a record behind what waits to be written. False without memory. */
@@ -915,6 +920,177 @@ enum err core_decode_own(struct core *core, struct reader *r)
     if (own_place_before(requests_reach(core->requests), reach))
         requests_set_reach(core->requests, reach);
     return err == ERR_OK && r->bad ? ERR_MALFORMED : err;
+}
+
+/* ---- going on from another node's checkpoint ---- */
+
+enum err core_adopt(struct core *core, const struct core *old, struct reader *state)
+{
+    const struct stream *stream;
+    enum err err = core_decode_state(core, state);
+
+    if (err == ERR_OK && !reader_done(state))
+        err = ERR_MALFORMED;
+    if (err != ERR_OK)
+        return err;
+    if (old->clustered && !id_equal(&old->config.cluster, &core->config.cluster))
+        return ERR_REFUSED;
+    core->adopting = true;
+    core->config.stream = old->config.stream;
+    stream = streams_find(&core->streams, &core->config.stream);
+    core->stream_lost =
+        stream != NULL && stream->end.position.number > old->sealed_end.position.number;
+    return ERR_OK;
+}
+
+enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len)
+{
+    bool proof = len > 0 && bytes[0] == BLOCK_PROOF;
+    const struct stream *stream;
+    struct block block;
+    enum err err;
+
+    if (len > 0 && bytes[0] == BLOCK_ADOPTED)
+        return ERR_OK;
+    err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
+    if (err != ERR_OK)
+        return err;
+    stream = streams_find(&core->streams, &block.stream);
+    if (stream == NULL && (proof || block.number > 1))
+        return ERR_NOT_FOUND;
+    if (proof)
+        return apply_proof(core, &block);
+    if (stream != NULL) {
+        switch (block_place(&stream->end, &block)) {
+        case CORE_TAKEN:
+            break;
+        case CORE_HELD:
+            return ERR_OK;
+        case CORE_GAP:
+            return ERR_NOT_FOUND;
+        default:
+            return ERR_CORRUPT;
+        }
+    }
+    return apply_block(core, &block, false);
+}
+
+/* Does the new one hold all that the old one held, and more? */
+static enum err check_held(const struct core *core, const struct core *old)
+{
+    bool more = core->streams.count > old->streams.count;
+
+    for (const struct stream *s = old->streams.table; s != NULL; s = s->hh.next) {
+        const struct stream *held = streams_find(&core->streams, &s->end.position.stream);
+
+        if (held == NULL || held->end.position.number < s->end.position.number)
+            return ERR_NOT_FOUND;
+        if (held->end.position.number > s->end.position.number)
+            more = true;
+        else if (!hash_equal(&held->end.hash, &s->end.hash))
+            return ERR_CORRUPT;
+    }
+    return more ? ERR_OK : ERR_EXISTS;
+}
+
+/* The streams that the old one knew as its own; then those of this node's key that it did not, written in a life
+ * that this disk knows nothing of; and this run's at last, so that its end is that of this node's history. */
+static bool order_own(struct core *core, const struct core *old)
+{
+    struct stream *present = streams_find(&core->streams, &old->config.stream), *next;
+    bool whole = true;
+
+    streams_forget_own(&core->streams);
+    for (size_t i = 0; i < old->streams.own_count && whole; i++) {
+        next = streams_find(&core->streams, &old->streams.own[i]->end.position.stream);
+        whole = next == present || streams_add_own(&core->streams, next);
+    }
+    for (next = core->streams.table; next != NULL && whole; next = next->hh.next)
+        if (own_key(core, &next->key) && next->own == 0 && next != present)
+            whole = streams_add_own(&core->streams, next);
+    return whole && (present == NULL || streams_add_own(&core->streams, present));
+}
+
+/* A place in the old one's order of this node's streams, in the new one's. */
+static struct own_place move_place(const struct core *core, const struct core *old,
+                                   struct own_place place)
+{
+    const struct id *id;
+
+    if (place.stream == 0)
+        return place;
+    id = &old->streams.own[place.stream - 1]->end.position.stream;
+    place.stream = streams_find(&core->streams, id)->own;
+    return place;
+}
+
+/* Of blocks that only the checkpoint has, the requests are not known: the memory reaches back to behind them. */
+static void move_reach(struct core *core, const struct core *old)
+{
+    struct own_place reach = move_place(core, old, requests_reach(old->requests));
+
+    for (size_t i = 0; i < core->streams.own_count; i++) {
+        const struct stream_end *end = &core->streams.own[i]->end;
+        struct own_place place = {i + 1, end->position.number};
+
+        if (end->position.number > core_held(old, &end->position.stream) &&
+            own_place_before(reach, place))
+            reach = place;
+    }
+    if (own_place_before(requests_reach(core->requests), reach))
+        requests_set_reach(core->requests, reach);
+}
+
+static enum err move_requests(struct core *core, const struct core *old)
+{
+    const size_t c = component_index(counter_component.number);
+    size_t count = requests_count(old->requests);
+
+    for (size_t i = 0; i < count; i++) {
+        struct request request = *requests_at(old->requests, i);
+
+        /* const for those who only look; the state is this core's. */
+        request.item = (struct item *)(uintptr_t)counter_component.find(
+            core->state[c], request.item->key, request.item->key_len);
+        if (request.item == NULL)
+            return ERR_NOT_FOUND; /* Whoever holds its block holds its item. */
+        request.place = move_place(core, old, request.place);
+        requests_add(core->requests, &request);
+    }
+    move_reach(core, old);
+    return ERR_OK;
+}
+
+enum err core_adopt_own(struct core *core, const struct core *old)
+{
+    enum err err = check_held(core, old);
+
+    assert(old->gathered_count == 0 && old->unwritten_len == 0);
+    if (err != ERR_OK)
+        return err;
+    for (const struct stream *s = old->streams.table; s != NULL; s = s->hh.next)
+        if (s->frozen)
+            streams_find(&core->streams, &s->end.position.stream)->frozen = true;
+    if (!order_own(core, old))
+        return ERR_MEMORY;
+    core->adopting = false;
+    return move_requests(core, old);
+}
+
+void core_take_over(struct core *core, struct core *old)
+{
+    assert(old->gathered_count == 0 && old->unwritten_len == 0);
+    core->config.stream = old->config.stream;
+    core->sealed_end = old->sealed_end;
+    core->stream_lost = old->stream_lost;
+    core->open = old->open;
+    core->blocks = old->blocks;
+    core->ops = old->ops;
+    free(core->trusted);
+    core->trusted = old->trusted;
+    core->trusted_count = old->trusted_count;
+    old->trusted = NULL;
+    old->trusted_count = 0;
 }
 
 /* ---- looking ---- */

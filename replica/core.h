@@ -44,7 +44,7 @@ void core_free(struct core *core);
 
 /* ---- recovery: from a checkpoint, then block by block from the log ---- */
 
-/* A record of the log, whose frame was right: a block, or the proof of a fork.
+/* A record of the log, whose frame was right: a block, the proof of a fork, or that a checkpoint was adopted.
  * Errors: ERR_CORRUPT   it does not continue its stream
  *         ERR_REFUSED   it is of another cluster
  *         ERR_MALFORMED, ERR_VERSION, ERR_TOO_LONG as block_decode(); ERR_MEMORY */
@@ -151,6 +151,33 @@ void core_encode_own(struct core *core, struct writer *w);
 /* Into a new core. ERR_MALFORMED, ERR_VERSION, ERR_MEMORY. */
 enum err core_decode_state(struct core *core, struct reader *r);
 enum err core_decode_own(struct core *core, struct reader *r);
+
+/* ---- going on from another node's checkpoint ---- */
+
+/* Is this the key of this node, or of one that core_trust() named? */
+bool core_trusts(const struct core *core, const struct public_key *key);
+
+/* A new core that is to take the place of an old one, in three steps. The first: the state that another node
+ * encoded. core_stream_lost(new) says then that it holds more of this run's stream than was written here:
+ * give the old one a new stream before the third step.
+ * Errors: ERR_REFUSED  of another cluster
+ *         ERR_MALFORMED, ERR_VERSION, ERR_MEMORY */
+enum err core_adopt(struct core *core, const struct core *old, struct reader *state);
+/* The second: every record of this node's log, from the oldest kept. What lies above the state is applied.
+ * Errors: ERR_NOT_FOUND  what stood between the state and this block is gone from the log
+ *         ERR_CORRUPT    it contradicts the state: its stream forks
+ *         ERR_MALFORMED, ERR_VERSION, ERR_MEMORY */
+enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len);
+/* The third: what is this node's own: its streams in their order, the requests remembered, the frozen marks. Nothing
+ * may be gathered or unwritten in the old one, here and below.
+ * Errors: ERR_NOT_FOUND  the old one holds blocks that the new one lacks: they are gone from the log
+ *         ERR_CORRUPT    a stream ends with the same number and another hash: it forks
+ *         ERR_EXISTS     the new one holds nothing that the old one lacks
+ *         ERR_MEMORY */
+enum err core_adopt_own(struct core *core, const struct core *old);
+/* Then, after core_replay() of what the old one has written since: this run goes on in the new one. The old one is
+ * only good for core_free() afterwards. */
+void core_take_over(struct core *core, struct core *old);
 
 /* ---- looking ---- */
 

@@ -33,7 +33,13 @@ enum {
 };
 
 /* Numbers are never given out twice. */
-enum link_type { LINK_HELLO = 1, LINK_HAVE = 2, LINK_BLOCKS = 3 };
+enum link_type {
+    LINK_HELLO = 1,
+    LINK_HAVE = 2,
+    LINK_BLOCKS = 3,
+    LINK_CHECKPOINT = 4,
+    LINK_WANT = 5,
+};
 
 enum link_verdict {
     LINK_TAKEN,   /* *message is the peer's word */

@@ -23,7 +23,13 @@ struct node {
 
     /* The disk makes one file at a time. A relief is a checkpoint that is made before its time, so that old
      * segments may go where there is no room for a new one. */
-    enum { MAKING_NOTHING, MAKING_SEGMENT, MAKING_CHECKPOINT, MAKING_RELIEF } making;
+    enum {
+        MAKING_NOTHING,
+        MAKING_SEGMENT,
+        MAKING_CHECKPOINT,
+        MAKING_RELIEF,
+        MAKING_ADOPTED
+    } making;
     struct disk_make make;
     struct wal_mark make_mark; /* of the checkpoint under way */
     uint64_t retry_ms;         /* after a make that failed; 0: no need to wait */
@@ -34,7 +40,20 @@ struct node {
     uint64_t newest; /* the highest number of any checkpoint, a damaged one's included */
     uint64_t last_ms, last_wall_ms; /* when the last was made, or this run began */
     bool wanted;                    /* a checkpoint was asked for */
-    uint64_t keep;                  /* LSN from which on peers need the log */
+
+    /* Another node's state, NULL: none; and, while its file is being made, the core that goes on from it. */
+    struct offer {
+        uint8_t *state;
+        size_t len;
+        struct checkpoint_seal seal;
+        struct hash hash; /* of the state */
+        bool logged;
+    } offer;
+    struct core *successor;
+    bool
+        twice; /* the log does not lead to the newest checkpoint: a second one has to stand beside it */
+
+    uint64_t keep; /* LSN from which on peers need the log */
     uint64_t recovered_blocks, commits;
 };
 
@@ -187,8 +206,11 @@ void node_close(struct node *node)
 
         assert(made != ERR_AGAIN); /* It still reads the bytes. */
     }
-    if (node->making == MAKING_CHECKPOINT || node->making == MAKING_RELIEF)
+    if (node->making != MAKING_NOTHING && node->making != MAKING_SEGMENT)
         free((void *)node->make.bytes);
+    if (node->successor != NULL)
+        core_free(node->successor);
+    free(node->offer.state);
     if (node->wal != NULL)
         wal_close(node->wal);
     if (node->core != NULL)
@@ -230,6 +252,9 @@ enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
     struct core_record record;
 
     *taken = CORE_GAP;
+    if (node->successor !=
+        NULL) /* It may hold this block already, and the log must go on from it. */
+        return ERR_OK;
     if (wal_room(node->wal) <= len) /* A proof is a byte longer. */
         return ERR_OK;
     *taken = core_receive(node->core, bytes, len, &record);
@@ -298,6 +323,8 @@ static bool changed(const struct node *node)
 
 static bool checkpoint_due(const struct node *node, uint64_t now_ms)
 {
+    if (node->twice)
+        return true;
     return changed(node) &&
            (node->wanted || now_ms - node->last_ms >= node->config.checkpoint_ms ||
             wal_mark(node->wal).lsn - last_lsn(node) >= node->config.checkpoint_bytes);
@@ -329,12 +356,190 @@ static enum err checkpoint_made(struct node *node, struct node_time now)
     node->last = (struct checkpoint){.number = ++node->newest, .mark = node->make_mark};
     node->last_ms = now.mono_ms;
     node->last_wall_ms = now.wall_ms;
-    node->wanted = false;
+    node->wanted = node->twice = false;
     err = remove_checkpoints(node, UINT64_MAX);
     if (err != ERR_OK || node->before.number == 0)
         return err;
     return release(node);
 }
+
+/* ---- going over to another node's checkpoint ----
+ *
+ * The new state is put together beside the old one, as of one place in the log, and made a checkpoint of
+ * this node's own. Counts go on meanwhile, in the old one: they are behind that place in the log, where the new one
+ * reads them once the file stands. A crash before that leaves the old state, and after it the new one, which is
+ * what recovery would make of the same file and log. Rejected: stopping, and leaving it all to recovery.
+ * That would end the conversation with every peer, and need a way to tell the master. */
+
+static void drop_offer(struct node *node)
+{
+    free(node->offer.state);
+    node->offer = (struct offer){0};
+}
+
+static enum err read_log(const struct node *node, uint64_t lsn, struct core *core,
+                         enum err (*take)(struct core *core, const uint8_t *bytes,
+                                          size_t len))
+{
+    struct wal_reader *reader = wal_reader_new(node->wal, lsn);
+    struct wal_frame frame;
+    enum err err = reader != NULL ? ERR_OK : ERR_MEMORY;
+
+    while (err == ERR_OK && (err = wal_reader_next(reader, &frame)) == ERR_OK)
+        err = take(core, frame.bytes, frame.len);
+    wal_reader_free(reader);
+    return err == ERR_AGAIN ? ERR_OK : err;
+}
+
+/* What the log shall say of it, before the place that the checkpoint is of. */
+static enum err log_adoption(struct node *node)
+{
+    uint8_t bytes[BLOCK_ADOPTED_BYTES];
+    struct writer w = writer_of(bytes, sizeof bytes);
+    enum err err;
+
+    if (node->offer
+            .logged) /* Its file could not be made; there is no need to fill up the log. */
+        return ERR_OK;
+    node->offer.logged = true;
+    write_u8(&w, BLOCK_ADOPTED);
+    write_bytes(&w, node->offer.hash.byte, HASH_BYTES);
+    write_bytes(&w, node->offer.seal.maker.byte, PUBLIC_KEY_BYTES);
+    write_bytes(&w, node->offer.seal.signature, SIGNATURE_BYTES);
+    err = wal_append(node->wal, bytes, w.len);
+    return err == ERR_OK ? wal_sync(node->wal) : err;
+}
+
+static enum err succeed(struct node *node, struct core *core)
+{
+    struct reader state = reader_of(node->offer.state, node->offer.len);
+    enum err err = core_adopt(core, node->core, &state);
+
+    if (err == ERR_OK && core_stream_lost(core))
+        renew_stream(node);
+    if (err == ERR_OK)
+        err = read_log(node, 0, core, core_adopt_record);
+    return err == ERR_OK ? core_adopt_own(core, node->core) : err;
+}
+
+/* What is left out of the offers: only the state as it is can be trusted. */
+static void refuse_offer(struct node *node, enum err err)
+{
+    switch (err) {
+    case ERR_EXISTS:
+        log_info("a peer's checkpoint holds nothing that is not held here");
+        break;
+    case ERR_REFUSED:
+        log_error("a peer's checkpoint is of another cluster, and was refused");
+        break;
+    case ERR_VERSION:
+        log_error(
+            "a peer's checkpoint is of a newer version: run that version here, too");
+        break;
+    case ERR_NOT_FOUND:
+        log_alarm(
+            "a peer's checkpoint lacks blocks that were held here, and the log does not reach "
+            "back to them: it was refused, and nothing is lost. A checkpoint made after that "
+            "peer has caught up with this node will do");
+        break;
+    case ERR_CORRUPT:
+        log_alarm(
+            "a peer's checkpoint contradicts this node's log, because a stream forks: "
+            "it was refused");
+        break;
+    default:
+        log_alarm("a peer's checkpoint is no state, though it is signed: %s",
+                  err_name(err));
+        break;
+    }
+    drop_offer(node);
+}
+
+static enum err encode_successor(struct node *node)
+{
+    node->make_mark = wal_mark(node->wal);
+    return checkpoint_encode(node->successor, &node->make_mark, node->newest + 1,
+                             node->config.core.crypto, &node->config.core.key,
+                             &node->make);
+}
+
+static bool can_adopt(const struct node *node)
+{
+    return node->offer.state != NULL && !core_unwritten(node->core) &&
+           wal_room(node->wal) >= BLOCK_ADOPTED_BYTES;
+}
+
+/* Put the new state together. *made: its file is ready to be made. */
+static enum err adopt(struct node *node, bool *made)
+{
+    struct core *core = core_new(&node->config.core);
+    enum err err = core != NULL ? succeed(node, core) : ERR_MEMORY;
+
+    *made = false;
+    if (err == ERR_OK)
+        err = log_adoption(node);
+    else if (err != ERR_MEMORY && err != ERR_IO) {
+        refuse_offer(node, err);
+        core_free(core);
+        return ERR_OK;
+    }
+    if (err != ERR_OK) {
+        if (core != NULL)
+            core_free(core);
+        return err;
+    }
+    node->successor = core;
+    *made = true;
+    return encode_successor(node);
+}
+
+static enum err adopted(struct node *node, struct node_time now)
+{
+    enum err err = read_log(node, node->make_mark.lsn, node->successor, core_replay);
+
+    if (err != ERR_OK)
+        return err;
+    core_take_over(node->successor, node->core);
+    core_free(node->core);
+    node->core = node->successor;
+    node->successor = NULL;
+    drop_offer(node);
+    err = checkpoint_made(node, now);
+    node->twice = true;
+    log_info("went over to a peer's checkpoint, %s; blocks follow", node->make.name);
+    return err;
+}
+
+enum err node_offer(struct node *node, uint8_t *state, size_t len,
+                    const struct checkpoint_seal *seal)
+{
+    struct hash hash;
+
+    if (node->offer.state != NULL)
+        return ERR_AGAIN;
+    if (!core_trusts(node->core, &seal->maker) ||
+        !checkpoint_sealed(node->config.core.crypto, state, len, seal, &hash)) {
+        log_alarm("a peer's checkpoint is not signed by a node of this cluster: refused");
+        return ERR_REFUSED;
+    }
+    node->offer = (struct offer){.state = state, .len = len, .seal = *seal, .hash = hash};
+    return ERR_OK;
+}
+
+enum err node_source(const struct node *node, struct checkpoint_source *source)
+{
+    *source = (struct checkpoint_source){0};
+    if (node->last.number == 0)
+        return ERR_NOT_FOUND;
+    return checkpoint_source_open(node->config.disk, node->last.number, source);
+}
+
+uint64_t node_checkpoint(const struct node *node)
+{
+    return node->last.number;
+}
+
+/* ---- what is made ---- */
 
 /* A make failed and left nothing behind: so it may be tried again, and that is all. Said when it
  * begins and when it ends, not every second. */
@@ -361,6 +566,9 @@ static enum err make_ended(struct node *node, struct node_time now)
         free((void *)node->make.bytes);
     node->making = MAKING_NOTHING;
     if (made != ERR_OK) {
+        if (node->successor != NULL) /* It is put together anew: counts have gone on. */
+            core_free(node->successor);
+        node->successor = NULL;
         node->relief = what == MAKING_SEGMENT;
         make_failed(node, made, now.mono_ms);
         return ERR_OK;
@@ -370,6 +578,8 @@ static enum err make_ended(struct node *node, struct node_time now)
         log_info("%s was made: all is well again", node->make.name);
         node->full = false;
     }
+    if (what == MAKING_ADOPTED)
+        return adopted(node, now);
     return what == MAKING_SEGMENT ? wal_segment_made(node->wal)
                                   : checkpoint_made(node, now);
 }
@@ -378,16 +588,20 @@ static enum err make_ended(struct node *node, struct node_time now)
 static enum err start_make(struct node *node, uint64_t now_ms)
 {
     enum err err = ERR_OK;
+    bool made;
 
     if (wal_wants_segment(node->wal, &node->make))
         node->making =
             node->relief && wal_has_old(node->wal) ? MAKING_RELIEF : MAKING_SEGMENT;
-    else if (checkpoint_due(node, now_ms))
+    else if (can_adopt(node)) {
+        err = adopt(node, &made);
+        node->making = made ? MAKING_ADOPTED : MAKING_NOTHING;
+    } else if (checkpoint_due(node, now_ms))
         node->making = MAKING_CHECKPOINT;
     node->relief = false;
     if (node->making == MAKING_NOTHING)
-        return ERR_OK;
-    if (node->making != MAKING_SEGMENT)
+        return err;
+    if (node->making == MAKING_CHECKPOINT || node->making == MAKING_RELIEF)
         err = encode_checkpoint(node);
     if (err != ERR_OK) {
         node->making = MAKING_NOTHING;

@@ -9,6 +9,7 @@
 
 #include "common/err.h"
 #include "common/msg.h"
+#include "replica/checkpoint.h"
 #include "replica/core.h"
 #include "replica/disk.h"
 #include "replica/wal.h"
@@ -54,6 +55,17 @@ void node_get(const struct node *node, const struct msg_get_req *req,
  * Errors: as node_commit(). */
 enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
                       enum core_taken *taken);
+/* A checkpoint that another node made: its state's encoding, from malloc(). With ERR_OK it is the node's, which goes
+ * over to it once it stands in a file of this node's own: out of node_maintain(), which looks at it and may
+ * still refuse it. Until then no block is taken from peers. What is answered, and what is counted meanwhile, stays.
+ * Errors: ERR_AGAIN    one is being looked at already
+ *         ERR_REFUSED  its maker is not trusted, or has not signed it; logged */
+enum err node_offer(struct node *node, uint8_t *state, size_t len,
+                    const struct checkpoint_seal *seal);
+/* The newest checkpoint, for sending. Errors: as checkpoint_source_open(). */
+enum err node_source(const struct node *node, struct checkpoint_source *source);
+uint64_t node_checkpoint(const struct node *node); /* its number; 0: none */
+
 /* The log, for reading what peers lack; and the LSN from which on they need it: nothing from there on is
  * released. UINT64_MAX: no peer needs any. */
 const struct wal *node_wal(const struct node *node);

@@ -5,14 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "common/log.h"
+#include "replica/streams.h"
 
 enum {
     BATCH_BYTES =
         256 * 1024 + BLOCK_MAX, /* of one BLOCKS, at most; one block always fits */
     UNACKED_MAX = 4096,         /* blocks sent and not acknowledged, per feed */
+    /* A piece that does not come is asked for again: after four times what the last one took, and twice as long each
+     * time, within these bounds. */
+    FETCH_AGAIN_MS = 250,
+    FETCH_AGAIN_MAX_MS = 10000,
+    FETCH_STALLED_MS = 15000, /* then another peer's offer is taken */
 };
 static_assert((int)BATCH_BYTES <= (int)LINK_PAYLOAD_MAX, "a batch fits a message");
 
@@ -22,6 +26,10 @@ struct progress {
     uint64_t have;  /* as its last HAVE says */
     uint64_t sent;  /* and not given up for lost; at least have */
     uint64_t round; /* of the HAVE that named it */
+    /* It lacked a block when the log ended at this LSN (0: it lacked none), of which `missed` was sent: a feed that has
+     * read up to there without sending more has not found it. */
+    uint64_t missing_lsn, missed;
+    bool gone; /* so it was: that block is no more in the log */
     UT_hash_handle hh;
 };
 
@@ -29,6 +37,19 @@ struct unacked {
     struct position block;
     uint64_t lsn;
     uint32_t bytes;
+};
+
+/* A checkpoint for one peer. */
+struct sending {
+    bool open;
+    struct checkpoint_source source;
+    bool wanted;        /* the peer has asked for it */
+    uint64_t wanted_ms; /* when last */
+    /* Bytes sent beyond `has`, at most: twice as many with each step, few after a loss. */
+    size_t window;
+    uint64_t has,
+        sent; /* offsets: the peer has said that it has it up to there; was sent up to there */
+    uint64_t offer_ms;
 };
 
 /* A way through the log for one peer: of this node's own blocks, or of the others'. */
@@ -48,6 +69,9 @@ struct peer {
     struct link *link;
     struct feed own, relay;
     struct progress *progress;
+    struct sending sending;
+    /* What it held and we lacked when it offered a checkpoint: the least so far, and since when. */
+    uint64_t lacked, lacked_ms;
     uint64_t round;  /* of its HAVEs */
     bool heard_have; /* in this conversation */
     uint64_t heard_ms, hello_ms, have_ms;
@@ -66,6 +90,13 @@ struct peers {
         join_ms; /* when waiting for a peer to catch up with is over; 0: no peer yet */
     /* The log's durable end of one and of two steps of PEERS_RELAY_MS ago: what is older is relayed. */
     uint64_t relay_lsn, relay_next_lsn, relay_ms;
+    struct fetch fetch;
+    struct peer *fetch_from; /* NULL: nothing is fetched */
+    uint64_t fetch_ms;       /* when it last got on */
+    uint64_t want_ms;        /* when it was last asked to go on; 0: to be asked now */
+    uint64_t fetch_again_ms; /* so much later again */
+    uint64_t fetch_gap;      /* asked at once because of a gap, when so much was here */
+    uint64_t fetch_after_ms; /* not before */
     uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
 };
 
@@ -103,6 +134,7 @@ static void peer_free(struct peer *peer)
     wal_reader_free(peer->relay.reader);
     free(peer->own.unacked);
     free(peer->relay.unacked);
+    checkpoint_source_close(&peer->sending.source);
     progress_clear(peer);
     free(peer);
 }
@@ -111,7 +143,14 @@ void peers_free(struct peers *p)
 {
     for (size_t i = 0; i < p->count; i++)
         peer_free(p->peer[i]);
+    fetch_clear(&p->fetch);
     free(p);
+}
+
+static void fetch_end(struct peers *p)
+{
+    fetch_clear(&p->fetch);
+    p->fetch_from = NULL;
 }
 
 static enum err peer_new(struct peers *p, const struct peer_config *config,
@@ -207,8 +246,11 @@ enum err peers_set(struct peers *p, const struct peer_config *list, size_t count
         err = core_trust(node_core(p->config.node), keys, count);
     if (err == ERR_OK && count > 0)
         found(p, keys, count);
-    for (size_t i = 0; i < p->count; i++)
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->peer[i] != NULL && p->peer[i] == p->fetch_from)
+            fetch_end(p);
         peer_free(p->peer[i]);
+    }
     memcpy(p->peer, peer, sizeof peer);
     p->count = 0;
     while (p->count < PEERS_MAX && peer[p->count] != NULL)
@@ -241,6 +283,10 @@ static struct progress *progress_of(struct peer *peer, const struct id *stream)
         return NULL;
     progress->stream = *stream;
     HASH_ADD(hh, peer->progress, stream, sizeof *stream, progress);
+    if (progress->hh.tbl == NULL) {
+        free(progress);
+        return NULL;
+    }
     return progress;
 }
 
@@ -263,7 +309,6 @@ static void peer_rewind(struct peer *peer, bool from_start)
     progress->sent = progress->have;
     feed_rewind(&peer->own, from_start ? 0 : peer->own.low);
     feed_rewind(&peer->relay, from_start ? 0 : peer->relay.low);
-    peer->figures.too_far = false;
 }
 
 static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_ms)
@@ -301,6 +346,10 @@ static enum err have_item(struct peers *p, struct peer *peer, struct reader *r,
     if (progress == NULL)
         return ERR_MEMORY;
     *less = *less || end.position.number < progress->have;
+    if (progress->gone && end.position.number > progress->have) {
+        progress->gone = false;
+        *less = true; /* What was passed over can be sent now. */
+    }
     *more = *more || end.position.number >
                          core_held(node_core(p->config.node), &end.position.stream);
     progress->have = end.position.number;
@@ -347,6 +396,46 @@ static void compare(struct peers *p, struct peer *peer, const uint8_t *theirs)
     peer->figures.differs = differs;
 }
 
+/* The stream's next block for the peer: is it in the log? Only a feed that reads up to where the log ended when
+ * it was found lacking can tell. */
+static bool is_gone(const struct peers *p, const struct peer *peer,
+                    const struct stream *stream, struct progress *progress)
+{
+    const struct feed *feed = stream->own > 0 ? &peer->own : &peer->relay;
+    uint64_t read = feed->reader != NULL ? wal_reader_lsn(feed->reader) : feed->low;
+
+    if (progress->gone)
+        return true;
+    if (progress->sent >= stream->end.position.number) {
+        progress->missing_lsn = 0;
+    } else if (progress->missing_lsn == 0 || progress->missed != progress->sent) {
+        progress->missing_lsn = wal_mark(node_wal(p->config.node)).lsn;
+        progress->missed = progress->sent;
+    } else {
+        progress->gone = read >= progress->missing_lsn;
+    }
+    return progress->gone;
+}
+
+static enum err look_for_gone(struct peers *p, struct peer *peer)
+{
+    const struct streams *streams = core_streams(node_core(p->config.node));
+    bool too_far = false;
+
+    for (const struct stream *s = streams->table; s != NULL; s = s->hh.next) {
+        struct progress *progress = progress_of(peer, &s->end.position.stream);
+
+        if (progress == NULL)
+            return ERR_MEMORY;
+        too_far = is_gone(p, peer, s, progress) || too_far;
+    }
+    if (too_far && !peer->figures.too_far)
+        log_info("peer %s lacks blocks that the log no longer has: offering a checkpoint",
+                 peer->config.name);
+    peer->figures.too_far = too_far;
+    return ERR_OK;
+}
+
 static enum err have(struct peers *p, struct peer *peer,
                      const struct link_message *message, uint64_t now_ms)
 {
@@ -378,7 +467,7 @@ static enum err have(struct peers *p, struct peer *peer,
     peer->heard_have = true;
     feed_acknowledge(peer, &peer->own, now_ms);
     feed_acknowledge(peer, &peer->relay, now_ms);
-    return ERR_OK;
+    return look_for_gone(p, peer);
 }
 
 /* ---- receiving ---- */
@@ -439,6 +528,128 @@ static enum err blocks(struct peers *p, struct peer *peer,
     return err;
 }
 
+/* How many of the blocks that it holds are not held here. */
+static uint64_t lacked(const struct peers *p, const struct peer *peer)
+{
+    const struct core *core = node_core(p->config.node);
+    uint64_t sum = 0;
+
+    for (const struct progress *progress = peer->progress; progress != NULL;
+         progress = progress->hh.next) {
+        uint64_t held = core_held(core, &progress->stream);
+
+        sum += progress->have > held ? progress->have - held : 0;
+    }
+    return sum;
+}
+
+/* Is a checkpoint that this peer offers to be fetched? Not where blocks lead there, too. */
+static bool takes_offer(struct peers *p, struct peer *peer,
+                        const struct transfer_piece *piece, uint64_t now_ms)
+{
+    const struct core *core = node_core(p->config.node);
+    uint64_t lack = lacked(p, peer);
+
+    if (lack == 0 || !peer->heard_have || now_ms < p->fetch_after_ms ||
+        !core_trusts(core, &piece->seal.maker))
+        return false;
+    if (p->fetch_from != NULL && p->fetch_from != peer &&
+        now_ms - p->fetch_ms < FETCH_STALLED_MS)
+        return false;
+    if (peer->lacked == 0 || lack < peer->lacked) {
+        peer->lacked = lack;
+        peer->lacked_ms = now_ms;
+    }
+    return core_streams(core)->count == 0 ||
+           now_ms - peer->lacked_ms >= PEERS_PATIENCE_MS;
+}
+
+/* All of it is here. Whatever becomes of it, the next one is not fetched at once. */
+static void fetched(struct peers *p, uint64_t now_ms)
+{
+    struct fetch *f = &p->fetch;
+
+    if (node_offer(p->config.node, f->bytes, f->len, &f->seal) == ERR_OK)
+        f->bytes = NULL; /* It is the node's. */
+    p->fetch_after_ms = now_ms + PEERS_FETCH_MS;
+    fetch_end(p);
+}
+
+static void fetch_progress(struct peers *p, uint64_t now_ms)
+{
+    uint64_t again_ms = 4 * (now_ms - p->fetch_ms);
+
+    if (again_ms < FETCH_AGAIN_MS)
+        again_ms = FETCH_AGAIN_MS;
+    p->fetch_again_ms = again_ms < FETCH_AGAIN_MAX_MS ? again_ms : FETCH_AGAIN_MAX_MS;
+    p->fetch_ms = now_ms;
+    p->fetch_gap = UINT64_MAX;
+    p->want_ms = 0;
+}
+
+static enum err checkpoint(struct peers *p, struct peer *peer,
+                           const struct link_message *message, uint64_t now_ms)
+{
+    struct transfer_piece piece;
+    enum err err = transfer_read_piece(message->payload, message->len, &piece);
+
+    if (err == ERR_TOO_LONG)
+        log_dropped(peer, "offers a checkpoint that is larger than this version takes",
+                    now_ms);
+    if (err != ERR_OK)
+        return err == ERR_TOO_LONG ? ERR_OK : err;
+    if (p->fetch_from != peer || !fetch_is_of(&p->fetch, &piece)) {
+        if (!takes_offer(p, peer, &piece, now_ms))
+            return ERR_OK;
+        log_info("fetching a checkpoint of %llu KiB from %s",
+                 (unsigned long long)piece.total / 1024, peer->config.name);
+        fetch_begin(&p->fetch, &piece);
+        p->fetch_from = peer;
+        fetch_progress(p, now_ms);
+        peer->lacked = 0;
+    }
+    err = fetch_take(&p->fetch, &piece);
+    if (err == ERR_OK)
+        fetch_progress(p, now_ms);
+    else if (piece.offset > p->fetch.len && p->fetch_gap != p->fetch.len) {
+        p->fetch_gap =
+            p->fetch.len; /* Once: those on their way behind it say the same. */
+        p->want_ms = 0;
+    }
+    if (fetch_done(&p->fetch))
+        fetched(p, now_ms);
+    return err == ERR_AGAIN ? ERR_OK : err;
+}
+
+static enum err want(struct peer *peer, const struct link_message *message,
+                     uint64_t now_ms)
+{
+    struct sending *s = &peer->sending;
+    struct transfer_want want;
+    enum err err = transfer_read_want(message->payload, message->len, &want);
+
+    if (err != ERR_OK)
+        return err;
+    if (!s->open || !transfer_same(&want.seal, &s->source.seal)) {
+        s->offer_ms = 0; /* There is another one now. */
+        s->wanted = false;
+        return ERR_OK;
+    }
+    if (want.offset > s->source.bytes)
+        return ERR_MALFORMED;
+    /* Asked twice for the same: what was sent from there on is lost. */
+    if (!s->wanted || want.offset <= s->has || want.offset > s->sent) {
+        s->sent = want.offset;
+        s->window = TRANSFER_PIECE;
+    } else if (s->window < TRANSFER_WINDOW) {
+        s->window *= 2;
+    }
+    s->has = want.offset;
+    s->wanted = true;
+    s->wanted_ms = now_ms;
+    return ERR_OK;
+}
+
 static struct peer *sender(struct peers *p, const uint8_t *bytes, size_t len)
 {
     for (size_t i = 0; i < p->count; i++)
@@ -455,15 +666,22 @@ static enum err act(struct peers *p, struct peer *peer,
     switch (message->type) {
     case LINK_HAVE:
         err = have(p, peer, message, now_ms);
-        if (err == ERR_MALFORMED)
-            log_dropped(peer, "sent a malformed message", now_ms);
-        return err == ERR_MALFORMED ? ERR_OK : err;
+        break;
     case LINK_BLOCKS:
         return blocks(p, peer, message, now_ms);
+    case LINK_CHECKPOINT:
+        err = checkpoint(p, peer, message, now_ms);
+        break;
+    case LINK_WANT:
+        err = want(peer, message, now_ms);
+        break;
     default:
         log_dropped(peer, "sent a message of an unknown type", now_ms);
         return ERR_OK;
     }
+    if (err == ERR_MALFORMED)
+        log_dropped(peer, "sent a malformed message", now_ms);
+    return err == ERR_MALFORMED ? ERR_OK : err;
 }
 
 /* Something true was heard. Where the conversation begins with it, both say what they hold. */
@@ -547,9 +765,9 @@ static void send_have(struct peers *p, size_t i, uint64_t now_ms)
     p->peer[i]->wants_have = false;
 }
 
-/* Put the frame into the batch if the peer lacks it. false: it cannot be sent, because the peer lacks what
- * was before it, and that is no more in the log. */
-static bool feed_frame(struct peer *peer, struct feed *feed, bool own,
+/* Put the frame into the batch if the peer lacks it. Where it lacks what was before it, that is no more in the
+ * log, and this block is of no use to it now. */
+static void feed_frame(struct peer *peer, struct feed *feed, bool own,
                        const struct wal_frame *frame, struct writer *batch,
                        uint64_t now_ms)
 {
@@ -557,12 +775,10 @@ static bool feed_frame(struct peer *peer, struct feed *feed, bool own,
     struct progress *progress;
 
     if (own == feed->relay || !block_peek(frame->bytes, frame->len, &position))
-        return true;
+        return;
     progress = progress_of(peer, &position.stream);
-    if (progress == NULL || position.number <= progress->sent)
-        return true;
-    if (position.number > progress->sent + 1)
-        return false;
+    if (progress == NULL || position.number != progress->sent + 1)
+        return;
     write_u32(batch, (uint32_t)frame->len);
     write_bytes(batch, frame->bytes, frame->len);
     progress->sent = position.number;
@@ -572,7 +788,6 @@ static bool feed_frame(struct peer *peer, struct feed *feed, bool own,
         (struct unacked){position, frame->lsn, (uint32_t)frame->len};
     feed->bytes += frame->len;
     peer->figures.sent++;
-    return true;
 }
 
 static bool is_own(const struct peers *p, const struct wal_frame *frame)
@@ -601,10 +816,7 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now
         err = wal_reader_next(feed->reader, &frame);
         if (err != ERR_OK)
             break;
-        if (!feed_frame(peer, feed, is_own(p, &frame), &frame, &batch, now_ms)) {
-            peer->figures.too_far = true;
-            break;
-        }
+        feed_frame(peer, feed, is_own(p, &frame), &frame, &batch, now_ms);
     }
     if (err == ERR_NOT_FOUND)
         feed_rewind(feed, 0);
@@ -612,7 +824,7 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now
         feed->low = wal_reader_lsn(feed->reader);
     if (batch.len > 0)
         send_payload(p, i, LINK_BLOCKS, batch.len);
-    return batch.len > 0 && err == ERR_OK && !peer->figures.too_far;
+    return batch.len > 0 && err == ERR_OK;
 }
 
 static void feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
@@ -621,6 +833,93 @@ static void feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t now
         peer_rewind(p->peer[i], false);
     while (feed_send(p, i, feed, now_ms))
         ;
+}
+
+/* ---- checkpoints ---- */
+
+/* Not while it is being sent: it stays as it is until the peer has it, or has not asked for long. */
+static bool sending_open(struct peers *p, struct peer *peer, uint64_t now_ms)
+{
+    struct sending *s = &peer->sending;
+
+    if (s->open && s->wanted && now_ms - s->wanted_ms < PEERS_FETCH_MS)
+        return true;
+    if (s->open && s->source.number == node_checkpoint(p->config.node))
+        return true;
+    checkpoint_source_close(&s->source);
+    *s = (struct sending){0};
+    s->open = node_source(p->config.node, &s->source) == ERR_OK;
+    return s->open;
+}
+
+/* One piece from `sent` on; with no bytes an offer. ERR_IO, ERR_CORRUPT: the file cannot be read. */
+static enum err send_piece(struct peers *p, size_t i, size_t len)
+{
+    struct sending *s = &p->peer[i]->sending;
+    const struct transfer_piece piece = {
+        .seal = s->source.seal, .total = s->source.bytes, .offset = s->sent};
+    struct writer w = writer_of(p->payload, TRANSFER_HEAD);
+    enum err err =
+        checkpoint_source_read(&s->source, s->sent, p->payload + TRANSFER_HEAD, len);
+
+    if (err != ERR_OK)
+        return err;
+    transfer_put_piece(&w, &piece);
+    send_payload(p, i, LINK_CHECKPOINT, TRANSFER_HEAD + len);
+    s->sent += len;
+    return ERR_OK;
+}
+
+static void sending_turn(struct peers *p, size_t i, uint64_t now_ms)
+{
+    struct peer *peer = p->peer[i];
+    struct sending *s = &peer->sending;
+    enum err err = ERR_OK;
+
+    if (!peer->figures.too_far) {
+        checkpoint_source_close(&s->source);
+        *s = (struct sending){0};
+        return;
+    }
+    if (!sending_open(p, peer, now_ms))
+        return;
+    while (err == ERR_OK && s->wanted && s->sent < s->source.bytes &&
+           s->sent < s->has + s->window) {
+        uint64_t left = s->source.bytes - s->sent;
+
+        err = send_piece(p, i, left < TRANSFER_PIECE ? (size_t)left : TRANSFER_PIECE);
+    }
+    if (err == ERR_OK && (s->offer_ms == 0 || now_ms - s->offer_ms >= PEERS_IDLE_MS) &&
+        (!s->wanted || now_ms - s->wanted_ms >= PEERS_IDLE_MS)) {
+        s->offer_ms = now_ms;
+        err = send_piece(p, i, 0);
+    }
+    if (err != ERR_OK) {
+        log_error("cannot read the checkpoint for %s: %s", peer->config.name,
+                  err_name(err));
+        checkpoint_source_close(&s->source);
+        *s = (struct sending){.offer_ms = now_ms};
+    }
+}
+
+static void fetch_turn(struct peers *p, size_t i, uint64_t now_ms)
+{
+    struct transfer_want want = {.seal = p->fetch.seal, .offset = p->fetch.len};
+    struct writer w = writer_of(p->payload, TRANSFER_WANT);
+
+    if (p->fetch_from != p->peer[i])
+        return;
+    if (now_ms - p->fetch_ms >= PEERS_FETCH_MS) {
+        fetch_end(p);
+        return;
+    }
+    if (p->want_ms != 0 && now_ms - p->want_ms < p->fetch_again_ms)
+        return;
+    if (p->want_ms != 0 && p->fetch_again_ms < FETCH_AGAIN_MAX_MS)
+        p->fetch_again_ms *= 2;
+    p->want_ms = now_ms;
+    transfer_put_want(&w, &want);
+    send_payload(p, i, LINK_WANT, w.len);
 }
 
 static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
@@ -645,6 +944,8 @@ static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
         return;
     feed_turn(p, i, &peer->own, now_ms);
     feed_turn(p, i, &peer->relay, now_ms);
+    sending_turn(p, i, now_ms);
+    fetch_turn(p, i, now_ms);
 }
 
 void peers_reached(struct peers *p, size_t peer)
@@ -677,6 +978,8 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
         peer_turn(p, i, now_ms);
         keep = peer->own.low < keep ? peer->own.low : keep;
         keep = peer->relay.low < keep ? peer->relay.low : keep;
+        if (peer->sending.open && peer->sending.source.lsn < keep)
+            keep = peer->sending.source.lsn;
     }
     node_keep(p->config.node, keep);
     *next_ms = p->count > 0 ? now_ms + PEERS_RELAY_MS : UINT64_MAX;
@@ -699,4 +1002,8 @@ void peers_figures(const struct peers *p, size_t index, struct peer_figures *fig
     figures->heard_ms = peer->heard_ms;
     figures->known = peer->heard_have;
     figures->lacks = peer_lacks(p, peer);
+    if (p->fetch_from == peer) {
+        figures->fetched = p->fetch.len;
+        figures->fetch_bytes = p->fetch.total;
+    }
 }

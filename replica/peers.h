@@ -8,9 +8,15 @@
  * read and sent again. A node's own blocks are sent as soon as they are durable; those of others only when the
  * peer still lacks them PEERS_RELAY_MS later, because mostly it has them from their maker.
  *
+ * A peer that lacks blocks which this node's log no longer has is offered the newest checkpoint (transfer.h); what
+ * is above that is kept in the log until the peer has gone on. An offer is taken by whoever does not get on
+ * without: what it lacks of that peer's blocks has not become less for PEERS_PATIENCE_MS, or it holds
+ * nothing at all. One checkpoint is fetched at a time, from one peer.
+ *
  * Payloads, integers little-endian:
  *   HAVE    digest of the state [32], u32 count; per stream: id [16], u64 number, hash [32] of that block
- *   BLOCKS  per block: u32 length, the block's bytes */
+ *   BLOCKS  per block: u32 length, the block's bytes
+ *   CHECKPOINT, WANT  transfer.h */
 #ifndef REPLICA_PEERS_H
 #define REPLICA_PEERS_H
 #include <stdbool.h>
@@ -20,6 +26,7 @@
 #include "common/err.h"
 #include "replica/link.h"
 #include "replica/node.h"
+#include "replica/transfer.h"
 
 enum {
     PEERS_MAX = 16,
@@ -27,6 +34,9 @@ enum {
     PEERS_SILENT_MS = 5000, /* nothing heard for so long: not connected */
     PEERS_RESEND_MS = 1000, /* no acknowledgement for so long: read and send again */
     PEERS_RELAY_MS = 500,
+    PEERS_PATIENCE_MS = 3000,
+    PEERS_FETCH_MS =
+        60000, /* a checkpoint fetched in vain, or not at all: the next is begun so much later */
     PEERS_WINDOW = 4 * 1024 * 1024, /* bytes sent and not acknowledged, per peer */
 };
 
@@ -83,8 +93,11 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms);
 struct peer_figures {
     char name[NODE_NAME_MAX + 1];
     bool connected;
-    bool differs;      /* it held the same blocks and had another state: an alarm */
-    bool too_far;      /* it lacks what this node's log no longer has */
+    bool differs; /* it held the same blocks and had another state: an alarm */
+    bool
+        too_far; /* it lacks what this node's log no longer has, and is offered a checkpoint */
+    uint64_t fetched,
+        fetch_bytes;   /* of a checkpoint that is fetched from it; 0 of 0: none is */
     uint64_t heard_ms; /* when last; 0: never */
     bool known;        /* it has said in this conversation what it holds */
     uint64_t lacks;    /* blocks that it does not hold yet, as its last HAVE says */

@@ -24,7 +24,7 @@ struct stream *streams_find(const struct streams *s, const struct id *id)
     return stream;
 }
 
-static bool own_add(struct streams *s, struct stream *stream)
+bool streams_add_own(struct streams *s, struct stream *stream)
 {
     if (s->own_count == s->own_size) {
         size_t size = s->own_size == 0 ? 16 : 2 * s->own_size;
@@ -52,7 +52,7 @@ struct stream *streams_add(struct streams *s, const struct id *id,
     stream->key = *key;
     stream->name_len = name_len;
     memcpy(stream->name, name, name_len);
-    if (own && !own_add(s, stream)) {
+    if (own && !streams_add_own(s, stream)) {
         free(stream);
         return NULL;
     }
@@ -64,6 +64,13 @@ struct stream *streams_add(struct streams *s, const struct id *id,
     }
     s->count++;
     return stream;
+}
+
+void streams_forget_own(struct streams *s)
+{
+    for (size_t i = 0; i < s->own_count; i++)
+        s->own[i]->own = 0;
+    s->own_count = 0;
 }
 
 const struct stream *streams_last_own(const struct streams *s)
@@ -118,7 +125,7 @@ static enum err stream_decode(struct streams *s, struct reader *r,
     stream = streams_add(s, &end.position.stream, &key, name, name_len, false);
     if (stream == NULL)
         return ERR_MEMORY;
-    stream->end = end;
+    stream->end = stream->taken = end;
     if (*last != NULL && stream_order(*last, stream) >= 0)
         return ERR_MALFORMED;
     *last = stream;
@@ -169,7 +176,7 @@ enum err streams_decode_own(struct streams *s, struct reader *r)
 
         if (stream == NULL || stream->own != 0)
             return ERR_MALFORMED;
-        if (!own_add(s, stream))
+        if (!streams_add_own(s, stream))
             return ERR_MEMORY;
     }
     count = read_varint(r);

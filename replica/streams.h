@@ -41,6 +41,10 @@ struct stream *streams_find(const struct streams *s, const struct id *id);
 struct stream *streams_add(struct streams *s, const struct id *id,
                            const struct public_key *key, const char *name,
                            uint8_t name_len, bool own);
+/* Which streams are this node's is told anew: first none of them, then one after another, in the order in which
+ * they were written. False without memory. */
+void streams_forget_own(struct streams *s);
+bool streams_add_own(struct streams *s, struct stream *stream);
 /* This node's last stream, or NULL. */
 const struct stream *streams_last_own(const struct streams *s);
 

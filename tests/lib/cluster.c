@@ -2,13 +2,14 @@
 
 #include <assert.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/lib/history.h"
 #include "tests/lib/memory_disk.h"
 
-enum { STEP_MS = 1, SEGMENT_BYTES = 2 * WAL_SEGMENT_MIN };
+enum { STEP_MS = 1, SEGMENT_BYTES = WAL_SEGMENT_MIN };
 
 struct packet {
     struct packet *next;
@@ -23,6 +24,7 @@ struct member {
     struct disk *disk, *backup;
     struct node *node; /* NULL: it does not run */
     struct peers *peers;
+    size_t listed[CLUSTER_MAX]; /* the peers' list: members' indices */
     uint64_t next_ms;
     struct msg_count_rep rep;
 };
@@ -30,7 +32,8 @@ struct member {
 struct cluster {
     struct member member[CLUSTER_MAX];
     size_t count;
-    bool cut[CLUSTER_MAX][CLUSTER_MAX]; /* from, to */
+    bool cut[CLUSTER_MAX][CLUSTER_MAX];      /* from, to */
+    bool unlisted[CLUSTER_MAX][CLUSTER_MAX]; /* node, and who is not in its list */
     unsigned lost, repeated;
     struct packet *network;
     uint64_t now_ms, chance, requests;
@@ -69,7 +72,7 @@ static void on_send(void *arg, size_t peer, const uint8_t *bytes, size_t len)
 {
     struct member *m = arg;
     struct cluster *c = m->cluster;
-    size_t to = peer < m->index ? peer : peer + 1;
+    size_t to = m->listed[peer];
 
     if (c->tap != NULL)
         c->tap(c->tap_arg, bytes, len);
@@ -104,6 +107,31 @@ static void settle(struct member *m)
     peers_turn(m->peers, m->cluster->now_ms, &m->next_ms);
 }
 
+static void set_peers(struct member *m)
+{
+    struct cluster *c = m->cluster;
+    struct peer_config list[CLUSTER_MAX];
+    size_t count = 0, bad;
+    enum err err;
+
+    for (size_t i = 0; i < c->count; i++) {
+        if (i == m->index || c->unlisted[m->index][i])
+            continue;
+        m->listed[count] = i;
+        list[count] = (struct peer_config){.name = "peer"};
+        list[count++].key = history_key((uint8_t)(i + 1)).public;
+    }
+    err = peers_set(m->peers, list, count, &bad);
+    assert(err == ERR_OK);
+}
+
+void cluster_list(struct cluster *c, size_t node, size_t peer, bool listed)
+{
+    c->unlisted[node][peer] = !listed;
+    if (c->member[node].node != NULL)
+        set_peers(&c->member[node]);
+}
+
 void cluster_start(struct cluster *c, size_t node)
 {
     struct member *m = &c->member[node];
@@ -117,10 +145,10 @@ void cluster_start(struct cluster *c, size_t node)
                                  .random = random_bytes};
     struct peers_config peers = {
         .send = on_send, .arg = m, .random = random_bytes, .join_wait_ms = 2000};
-    struct peer_config list[CLUSTER_MAX];
-    size_t count = 0, bad;
     enum err err;
 
+    config.core.requests = 1024; /* more than a block has */
+    config.core.items_max = 100000;
     random_bytes(&config.core.stream, sizeof config.core.stream);
     peers.key = config.core.key;
     err = node_open(&config, now(c), &m->node);
@@ -128,14 +156,7 @@ void cluster_start(struct cluster *c, size_t node)
     peers.node = m->node;
     m->peers = peers_new(&peers);
     assert(m->peers != NULL);
-    for (size_t i = 0; i < c->count; i++) {
-        if (i == node)
-            continue;
-        list[count] = (struct peer_config){.name = "peer"};
-        list[count++].key = history_key((uint8_t)(i + 1)).public;
-    }
-    err = peers_set(m->peers, list, count, &bad);
-    assert(err == ERR_OK);
+    set_peers(m);
     settle(m);
     settle(m);
 }
@@ -162,8 +183,6 @@ static void stop(struct member *m)
     if (m->node == NULL)
         return;
     peers_free(m->peers);
-    while (node_busy(m->node))
-        settle(m);
     node_close(m->node);
     m->node = NULL;
     m->peers = NULL;
@@ -250,6 +269,45 @@ struct msg_count_rep cluster_count(struct cluster *c, size_t node, const char *n
     assert(err == ERR_OK);
     settle(m);
     return m->rep;
+}
+
+struct msg_count_rep cluster_repeat(struct cluster *c, size_t node, const char *name,
+                                    const struct id *id)
+{
+    struct member *m = &c->member[node];
+    struct msg_count_req req = history_req(0, name, 1);
+    enum err err;
+
+    req.id = *id;
+    err = node_count(m->node, &req, 0, now(c));
+    assert(err == ERR_OK);
+    settle(m);
+    return m->rep;
+}
+
+void cluster_fill(struct cluster *c, size_t node, const char *name, bool spread,
+                  unsigned blocks)
+{
+    struct member *m = &c->member[node];
+    enum err err;
+
+    for (unsigned b = 0; b < blocks; b++) {
+        for (unsigned i = 0; i < CLUSTER_BLOCK; i++) {
+            struct msg_count_req req = history_req(++c->requests, name, 1);
+
+            req.heard = node_position(m->node);
+            req.tag_len = TAG_MAX_BYTES;
+            memset(req.tag, 't', req.tag_len);
+            if (spread)
+                req.name_len = (uint8_t)snprintf(req.name, sizeof req.name, "%s-%055u",
+                                                 name, b * CLUSTER_BLOCK + i);
+            err = node_count(m->node, &req, 0, now(c));
+            assert(err == ERR_OK);
+        }
+        settle(m);
+        assert(m->rep.status == STATUS_PROVISIONAL || m->rep.status == STATUS_FINAL);
+        cluster_run(c, 40);
+    }
 }
 
 int64_t cluster_total(struct cluster *c, size_t node, const char *name)

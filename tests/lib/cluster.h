@@ -22,11 +22,22 @@ void cluster_set_loss(struct cluster *c, unsigned lost, unsigned repeated);
 /* Cut, or mend, the way from one node to another. */
 void cluster_cut(struct cluster *c, size_t from, size_t to, bool cut);
 
+/* Take a peer out of a node's list, or put it back: at once, or when the node starts. */
+void cluster_list(struct cluster *c, size_t node, size_t peer, bool listed);
+
 /* Let so many milliseconds pass. */
 void cluster_run(struct cluster *c, uint64_t ms);
 
 /* Count at one node, and commit; the number that was said. */
 struct msg_count_rep cluster_count(struct cluster *c, size_t node, const char *name);
+/* Ask once more for a count, with the id of its answer, as who had heard nothing before it. */
+struct msg_count_rep cluster_repeat(struct cluster *c, size_t node, const char *name,
+                                    const struct id *id);
+/* Count so many blocks of CLUSTER_BLOCK counts, each 64 KiB of log or more, with some time between them. spread: on as many
+ * counters, whose names begin with this one. */
+enum { CLUSTER_BLOCK = 700 };
+void cluster_fill(struct cluster *c, size_t node, const char *name, bool spread,
+                  unsigned blocks);
 int64_t cluster_total(struct cluster *c, size_t node, const char *name);
 
 /* The process dies, unsynced bytes are lost; and starts again on what its disk holds, or on an empty one. */

@@ -7,7 +7,8 @@
 enum { PAGE = 4096 };
 
 struct disk_file {
-    struct memory_disk *disk;
+    struct memory_disk *disk; /* NULL: it was removed, and lives until it is closed */
+    unsigned opened;
     char name[DISK_NAME_MAX + 1];
     size_t size;
     uint8_t *now;     /* what a read gives */
@@ -78,7 +79,9 @@ static void drop(struct memory_disk *d, const char *name)
     for (size_t i = 0; i < d->count; i++) {
         if (strcmp(d->files[i]->name, name) != 0)
             continue;
-        file_free(d->files[i]);
+        d->files[i]->disk = NULL;
+        if (d->files[i]->opened == 0)
+            file_free(d->files[i]);
         d->files[i] = d->files[--d->count];
         return;
     }
@@ -134,12 +137,16 @@ static uint64_t used(const struct memory_disk *d)
 static enum err memory_open(struct disk *disk, const char *name, struct disk_file **file)
 {
     *file = find(memory(disk), name);
-    return *file != NULL ? ERR_OK : ERR_NOT_FOUND;
+    if (*file == NULL)
+        return ERR_NOT_FOUND;
+    (*file)->opened++;
+    return ERR_OK;
 }
 
 static void memory_close(struct disk_file *file)
 {
-    (void)file;
+    if (--file->opened == 0 && file->disk == NULL)
+        file_free(file);
 }
 
 static enum err memory_size(struct disk_file *file, uint64_t *size)

@@ -99,6 +99,22 @@ Test(peers, a_node_that_crashed_catches_up)
     cluster_free(c);
 }
 
+Test(peers, a_node_that_begins_with_a_checkpoint_goes_on_with_the_streams_in_it)
+{
+    struct cluster *c = cluster_new(2, 1);
+
+    count_many(c, 0, "hits", 20);
+    cluster_run(c, 3000);
+    node_want_checkpoint(cluster_node(c, 1));
+    cluster_run(c, 1000);
+    cluster_crash(c, 1);
+    cluster_start(c, 1);
+    count_many(c, 0, "hits", 20);
+    cluster_run(c, 3000);
+    cr_assert_eq(cluster_total(c, 1, "hits"), 40);
+    cluster_free(c);
+}
+
 Test(peers,
      a_node_that_lost_its_disk_gets_back_what_the_others_hold_its_own_counts_included)
 {

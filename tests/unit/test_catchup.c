@@ -1,0 +1,332 @@
+/* tests/unit/test_catchup.c: a node that lacks what the others' logs no longer have goes over to a checkpoint of
+ * theirs, keeps what it holds itself, and then gets blocks. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib/cluster.h"
+#include "tests/lib/history.h"
+
+enum { MANY = 60, HITS = 2 * CLUSTER_BLOCK };
+
+static uint64_t oldest(struct cluster *c, size_t node)
+{
+    return wal_first(node_wal(cluster_node(c, node)));
+}
+
+static void part(struct cluster *c, size_t node, bool apart)
+{
+    for (size_t i = 0; i < 3; i++) {
+        if (i == node)
+            continue;
+        cluster_cut(c, i, node, apart);
+        cluster_cut(c, node, i, apart);
+    }
+}
+
+/* The others forget this one, as an operator would make them, or list it again. */
+static void list_all(struct cluster *c, size_t node, bool listed)
+{
+    for (size_t i = 0; i < 3; i++)
+        if (i != node)
+            cluster_list(c, i, node, listed);
+}
+
+/* Three nodes, the third of which is away; the others have counted since, and let the log before go. Their state
+ * takes several messages. */
+static struct cluster *without_third(uint64_t seed)
+{
+    struct cluster *c = cluster_new(3, seed);
+
+    cluster_run(c, 3000);
+    cluster_fill(c, 0, "hits", false, 2);
+    cluster_fill(c, 2, "votes", false, 2);
+    cluster_run(c, 3000);
+    cluster_crash(c, 2);
+    list_all(c, 2, false);
+    cluster_fill(c, 0, "many", true, MANY);
+    cluster_run(c, 3000);
+    cr_assert_gt(oldest(c, 0), 0);
+    cr_assert_gt(oldest(c, 1), 0);
+    list_all(c, 2, true);
+    return c;
+}
+
+static void expect_all(struct cluster *c)
+{
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(cluster_total(c, i, "hits"), HITS, "node %zu has %d", i,
+                     (int)cluster_total(c, i, "hits"));
+        cr_assert_eq(cluster_total(c, i, "votes"), 2 * CLUSTER_BLOCK);
+    }
+    cr_assert(cluster_equal(c));
+}
+
+/* What a node has fetched of a checkpoint, from whomever. */
+static uint64_t fetched(struct cluster *c, size_t node)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < peers_count(cluster_peers(c, node)); i++) {
+        struct peer_figures figures;
+
+        peers_figures(cluster_peers(c, node), i, &figures);
+        sum += figures.fetched;
+    }
+    return sum;
+}
+
+/* Until it has fetched so many bytes. */
+static void run_until_fetched(struct cluster *c, size_t node, uint64_t bytes)
+{
+    for (unsigned i = 0; fetched(c, node) < bytes; i++) {
+        cr_assert_lt(i, 20000, "it fetches no checkpoint");
+        cluster_run(c, 1);
+    }
+}
+
+Test(catchup, a_node_that_was_away_too_long_goes_over_to_a_checkpoint)
+{
+    struct cluster *c = without_third(1);
+    struct peer_figures figures;
+
+    cluster_start(c, 2);
+    cluster_run(c, 3000);
+    peers_figures(cluster_peers(c, 0), 1, &figures);
+    cr_assert(figures.too_far);
+    cluster_run(c, 12000);
+    expect_all(c);
+    peers_figures(cluster_peers(c, 0), 1, &figures);
+    cr_assert_not(figures.too_far);
+    cluster_free(c);
+}
+
+Test(catchup, a_new_node_joins_a_cluster_whose_old_log_is_gone)
+{
+    struct cluster *c = without_third(1);
+
+    cluster_wipe(c, 2);
+    cluster_start(c, 2);
+    cluster_run(c, 15000);
+    expect_all(c);
+    cr_assert_eq(cluster_count(c, 2, "hits").number, HITS + 1);
+    cluster_run(c, 3000);
+    cr_assert_eq(cluster_total(c, 0, "hits"), HITS + 1);
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(catchup, what_it_went_over_to_survives_restarts_and_goes_on_with_blocks)
+{
+    struct cluster *c = without_third(1);
+
+    cluster_start(c, 2);
+    cluster_run(c, 15000);
+    for (size_t i = 0; i < 3; i++) {
+        cluster_fill(c, i, "later", false, 3);
+        cluster_run(c, 2000);
+        cluster_crash(c, 2);
+        cluster_start(c, 2);
+        cluster_run(c, 5000);
+    }
+    expect_all(c);
+    cr_assert_eq(cluster_total(c, 2, "later"), 9 * CLUSTER_BLOCK);
+    cluster_free(c);
+}
+
+Test(catchup, a_network_that_loses_and_repeats_delays_the_checkpoint_and_no_more)
+{
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct cluster *c = without_third(seed);
+
+        cluster_set_loss(c, 30, 20);
+        cluster_start(c, 2);
+        cluster_run(c, 120000);
+        expect_all(c);
+        cluster_free(c);
+    }
+}
+
+Test(catchup, a_crash_of_either_end_in_the_middle_delays_it_and_no_more)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        struct cluster *c = without_third(i + 1);
+        size_t node = i % 2 == 0 ? 2 : 0;
+
+        cluster_list(c, 1, 2,
+                     node == 2); /* So that the sender is the one that crashes. */
+        cluster_start(c, 2);
+        run_until_fetched(c, 2, 1 + i / 2 * 250000);
+        cluster_crash(c, node);
+        cluster_start(c, node);
+        cluster_run(c, 30000);
+        expect_all(c);
+        cluster_free(c);
+    }
+}
+
+Test(catchup, a_crash_at_any_moment_of_going_over_leaves_one_state_or_the_other)
+{
+    struct cluster *c = without_third(1);
+
+    cluster_start(c, 2);
+    run_until_fetched(c, 2, 1);
+    for (unsigned i = 0; i < 40; i++) {
+        cluster_run(c, 1);
+        cluster_backup(c, 2);
+        cluster_crash(c, 2);
+        cluster_restore(c, 2);
+        cluster_start(c, 2);
+        cluster_run(c, 1000);
+    }
+    cluster_run(c, 30000);
+    expect_all(c);
+    cluster_free(c);
+}
+
+Test(catchup,
+     a_transfer_that_was_cut_off_goes_on_where_it_stood_though_there_is_a_newer_one)
+{
+    struct cluster *c = without_third(1);
+    struct peer_figures figures;
+    uint64_t had, has;
+
+    cluster_list(c, 1, 2, false);
+    cluster_start(c, 2);
+    run_until_fetched(c, 2, 700000);
+    peers_figures(cluster_peers(c, 2), 0, &figures);
+    part(c, 2, true);
+    cluster_run(c, 500);
+    had = fetched(c, 2);
+    cluster_count(c, 0, "hits");
+    node_want_checkpoint(cluster_node(c, 0));
+    cluster_run(c, 10000);
+    cr_assert_eq(fetched(c, 2), had);
+    part(c, 2, false);
+    while ((has = fetched(c, 2)) != 0) {
+        struct peer_figures now;
+
+        cr_assert_geq(has, had);
+        had = has;
+        peers_figures(cluster_peers(c, 2), 0, &now);
+        cr_assert_eq(now.fetch_bytes, figures.fetch_bytes, "it is still the same one");
+        cluster_run(c, 1);
+    }
+    cr_assert_gt(had, 1500000);
+    cluster_run(c, 10000);
+    cr_assert_eq(cluster_total(c, 2, "hits"), HITS + 1);
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(catchup, counts_made_before_while_and_after_it_goes_over_are_kept)
+{
+    struct cluster *c = without_third(1);
+
+    part(c, 2, true);
+    cluster_start(c, 2);
+    cluster_fill(c, 2, "mine", false, 3); /* Nobody else has these. */
+    part(c, 2, false);
+    for (unsigned i = 0; i < 1500; i++) {
+        cr_assert_eq(cluster_count(c, 2, "mine").number, 3 * CLUSTER_BLOCK + i + 1);
+        cluster_run(c, 5);
+    }
+    cluster_run(c, 30000);
+    expect_all(c);
+    for (size_t i = 0; i < 3; i++)
+        cr_assert_eq(cluster_total(c, i, "mine"), 3 * CLUSTER_BLOCK + 1500);
+    cluster_free(c);
+}
+
+Test(catchup, a_repeat_of_a_count_made_before_it_went_over_gets_the_first_answer)
+{
+    struct cluster *c = without_third(1);
+    struct msg_count_rep first, again;
+
+    cluster_start(c, 2);
+    first = cluster_count(c, 2, "mine");
+    run_until_fetched(c, 2, 1);
+    cluster_run(c, 15000);
+    expect_all(c);
+    again = cluster_repeat(c, 2, "mine", &first.id);
+    cr_assert_eq(again.status, STATUS_PROVISIONAL);
+    cr_assert_eq(again.number, first.number);
+    cr_assert_eq(cluster_total(c, 2, "mine"), 1);
+    cluster_free(c);
+}
+
+Test(catchup, a_checkpoint_is_refused_where_blocks_that_it_lacks_are_gone_here)
+{
+    struct cluster *c = without_third(1);
+
+    cluster_list(c, 2, 0, false);
+    cluster_list(c, 2, 1, false);
+    cluster_start(c, 2);
+    cluster_fill(c, 2, "mine", false, 60);
+    cr_assert_gt(oldest(c, 2), 0);
+    cluster_list(c, 2, 0, true);
+    cluster_list(c, 2, 1, true);
+    cluster_run(c, 30000);
+    cr_assert_eq(cluster_total(c, 2, "mine"), 60 * CLUSTER_BLOCK, "it keeps its own");
+    cr_assert_eq(cluster_total(c, 0, "hits"), HITS, "and so do they");
+    cr_assert_not(cluster_equal(c));
+    cluster_free(c);
+}
+
+/* ---- what is not to be believed ---- */
+
+static struct checkpoint_seal seal;
+static uint8_t *state;
+static size_t state_len;
+
+/* The state of a node, signed by whomever. */
+static void make_offer(struct node *node, uint8_t signer)
+{
+    struct key_pair key = history_key(signer);
+    size_t max = core_encoded_max(node_core(node));
+    struct writer w;
+    struct hash hash;
+
+    state = malloc(max);
+    w = writer_of(state, max);
+    core_encode_state(node_core(node), &w);
+    state_len = w.len;
+    crypto_real.hash(&hash, state, state_len);
+    seal.maker = key.public;
+    crypto_real.sign(seal.signature, &hash, &key);
+}
+
+Test(catchup, a_checkpoint_that_no_node_of_the_cluster_has_signed_is_refused)
+{
+    struct cluster *c = cluster_new(2, 1);
+    struct node *node = cluster_node(c, 1);
+
+    cluster_run(c, 3000);
+    cluster_count(c, 0, "hits");
+    make_offer(cluster_node(c, 0), 3);
+    cr_assert_eq(node_offer(node, state, state_len, &seal), ERR_REFUSED, "a stranger's");
+    free(state);
+    make_offer(cluster_node(c, 0), 1);
+    state[state_len - 1] ^= 1;
+    cr_assert_eq(node_offer(node, state, state_len, &seal), ERR_REFUSED, "changed");
+    state[state_len - 1] ^= 1;
+    cr_assert_eq(node_offer(node, state, state_len, &seal), ERR_OK, "as it was signed");
+    cluster_free(c);
+}
+
+Test(catchup, a_checkpoint_of_another_cluster_is_refused)
+{
+    struct cluster *c = cluster_new(2, 1), *other = cluster_new(3, 1);
+
+    cluster_run(c, 3000);
+    cluster_run(other, 3000);
+    cluster_count(c, 1, "ours");
+    cluster_count(other, 0, "theirs");
+    make_offer(cluster_node(other, 0), 1);
+    cr_assert_eq(node_offer(cluster_node(c, 1), state, state_len, &seal), ERR_OK);
+    cluster_run(c, 3000);
+    cr_assert_eq(cluster_total(c, 1, "theirs"), 0);
+    cr_assert_eq(cluster_total(c, 1, "ours"), 1);
+    cluster_free(c);
+    cluster_free(other);
+}
