@@ -95,6 +95,8 @@ static enum err list_frame(void *arg, const struct wal_frame *frame)
 
     if (frame->bytes[0] == BLOCK_PROOF)
         return ERR_OK; /* Not counted, but kept as proof that its stream forks. */
+    if (frame->bytes[0] == BLOCK_ADOPTED)
+        return ERR_OK; /* What was counted before is in a checkpoint that a peer made. */
     err = block_decode(frame->bytes, frame->len, &crypto_real, &block);
     if (err != ERR_OK) {
         fprintf(stderr, "tallyctl: the block at byte %" PRIu64 " of the log: %s\n",

@@ -26,6 +26,8 @@ struct verify {
     struct streams before;
     struct public_key key; /* this node's, if it is known; else of the first stream */
     bool key_known;
+    bool
+        adopted; /* since the last checkpoint the log says that another node's was taken over */
     bool shared; /* there are streams with another key: this node has peers */
     /* The first number that does not fit. It counts only if the log turns out not to be shared. */
     struct verify_report number;
@@ -149,23 +151,52 @@ static enum err check_before(struct verify *v)
     return ERR_OK;
 }
 
+/* Go on from a checkpoint that another node's was taken over with. It holds at least what was held before. */
+static enum err begin_anew(struct verify *v, const struct checkpoint *checkpoint)
+{
+    struct core *before = v->core;
+    struct checkpoint loaded;
+    enum err err;
+
+    v->core = NULL;
+    err = new_core(v);
+    if (err == ERR_OK)
+        err = checkpoint_load(v->disk, checkpoint->number, v->crypto, v->core, &loaded);
+    for (const struct stream *s = core_streams(before)->table; s != NULL && err == ERR_OK;
+         s = s->hh.next)
+        if (core_held(v->core, &s->end.position.stream) < s->end.position.number)
+            err = misfit_checkpoint(v, checkpoint->number,
+                                    "the checkpoint lacks what the log before it holds");
+    core_free(before);
+    if (err == ERR_OK)
+        see_keys(v);
+    return err;
+}
+
+static enum err reach_checkpoint(struct verify *v, const struct checkpoint *checkpoint)
+{
+    struct hash hash;
+    enum err err = state_hash(v, &hash);
+    bool adopted = v->adopted;
+
+    v->adopted = false;
+    if (err != ERR_OK || hash_equal(&hash, &checkpoint->state))
+        return err;
+    if (adopted)
+        return begin_anew(v, checkpoint);
+    return misfit_checkpoint(v, checkpoint->number,
+                             "the checkpoint does not follow from the log before it");
+}
+
 /* The log has been read up to lsn: compare the checkpoints that end there or before. */
 static enum err reach(struct verify *v, uint64_t lsn)
 {
-    struct hash hash;
     enum err err = ERR_OK;
 
     while (err == ERR_OK && v->reached < v->count &&
            v->checkpoints[v->reached].mark.lsn <= lsn) {
-        const struct checkpoint *checkpoint = &v->checkpoints[v->reached];
-
-        if (v->reached == 0)
-            err = check_before(v);
-        else if ((err = state_hash(v, &hash)) == ERR_OK &&
-                 !hash_equal(&hash, &checkpoint->state))
-            err = misfit_checkpoint(
-                v, checkpoint->number,
-                "the checkpoint does not follow from the log before it");
+        err = v->reached == 0 ? check_before(v)
+                              : reach_checkpoint(v, &v->checkpoints[v->reached]);
         v->reached++;
     }
     return err;
@@ -290,6 +321,17 @@ static enum err take_proof(struct verify *v, const struct wal_frame *frame)
                           : check_signature(v, &block, stream);
 }
 
+/* Here another node's checkpoint was taken over. Streams may jump from here on: before the oldest checkpoint to
+ * wherever they go on, and behind it to what the next checkpoint says. */
+static enum err take_adoption(struct verify *v, const struct wal_frame *frame)
+{
+    if (frame->len != BLOCK_ADOPTED_BYTES)
+        return misfit(v, "a record of a checkpoint taken over that is none");
+    streams_clear(&v->before);
+    v->adopted = true;
+    return ERR_OK;
+}
+
 static enum err take_frame(void *arg, const struct wal_frame *frame)
 {
     struct verify *v = arg;
@@ -300,6 +342,8 @@ static enum err take_frame(void *arg, const struct wal_frame *frame)
         return err;
     if (frame->len > 0 && frame->bytes[0] == BLOCK_PROOF)
         return take_proof(v, frame);
+    if (frame->len > 0 && frame->bytes[0] == BLOCK_ADOPTED)
+        return take_adoption(v, frame);
     err = block_decode(frame->bytes, frame->len, v->crypto, &block);
     if (err == ERR_MALFORMED || err == ERR_TOO_LONG)
         return misfit(v, "a block that is not encoded as one");

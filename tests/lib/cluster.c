@@ -348,6 +348,11 @@ void cluster_restore(struct cluster *c, size_t node)
     m->backup = NULL;
 }
 
+struct disk *cluster_disk(struct cluster *c, size_t node)
+{
+    return c->member[node].disk;
+}
+
 struct node *cluster_node(struct cluster *c, size_t node)
 {
     return c->member[node].node;

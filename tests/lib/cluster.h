@@ -48,6 +48,8 @@ void cluster_wipe(struct cluster *c, size_t node);
 void cluster_backup(struct cluster *c, size_t node);
 void cluster_restore(struct cluster *c, size_t node);
 
+/* What the node's log and checkpoints are in. */
+struct disk *cluster_disk(struct cluster *c, size_t node);
 struct node *cluster_node(struct cluster *c, size_t node);
 struct peers *cluster_peers(struct cluster *c, size_t node);
 /* All running nodes hold the same blocks and have the same bytes of state. */

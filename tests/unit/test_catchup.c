@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replica/verify.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/history.h"
 
@@ -131,6 +132,24 @@ Test(catchup, what_it_went_over_to_survives_restarts_and_goes_on_with_blocks)
     }
     expect_all(c);
     cr_assert_eq(cluster_total(c, 2, "later"), 9 * CLUSTER_BLOCK);
+    cluster_free(c);
+}
+
+Test(catchup, a_log_in_which_a_checkpoint_was_taken_over_can_be_verified)
+{
+    struct cluster *c = without_third(1);
+    struct verify_report report;
+
+    cluster_start(c, 2);
+    for (unsigned i = 0; i < 4; i++) {
+        cluster_run(c, 15000);
+        cr_assert_eq(
+            verify_log(cluster_disk(c, 2), &crypto_real, NULL, UINT64_MAX, &report),
+            ERR_OK, "step %u: %s", i, report.reason);
+        cluster_fill(c, i % 3, "later", false, 2);
+        node_want_checkpoint(cluster_node(c, 2));
+    }
+    expect_all(c);
     cluster_free(c);
 }
 
