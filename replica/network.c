@@ -2,9 +2,11 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <errno.h>
 #include <nng/nng.h>
 #include <nng/protocol/pipeline0/pull.h>
 #include <nng/protocol/pipeline0/push.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -333,12 +335,29 @@ static enum err way_new(struct network *n, const struct conf_peer *peer,
     return ERR_IO;
 }
 
-static void way_free(struct way *way)
+static void *way_end(void *arg)
 {
-    if (way == NULL)
-        return;
+    struct way *way = arg;
+
     nng_close(way->socket);
     free(way);
+    return NULL;
+}
+
+/* In a thread of its own: nng_close() of nng 1.5.2 does not return when a connection is made at that moment,
+ * and this loop must go on. Nothing else refers to the way any more. */
+static void way_free(struct way *way)
+{
+    pthread_t thread;
+
+    if (way == NULL)
+        return;
+    errno = pthread_create(&thread, NULL, way_end, way);
+    if (errno != 0)
+        err_errno("start a thread for",
+                  "closing a peer's connection"); /* It stays open, unused. */
+    else
+        pthread_detach(thread);
 }
 
 /* ---- the list ---- */
@@ -542,17 +561,6 @@ enum err network_open(const struct network_config *config, uint64_t now_ms,
     n->swept_ms = now_ms;
     *network = n;
     return ERR_OK;
-}
-
-void network_close(struct network *n)
-{
-    network_pause(n, true);
-    nng_close(n->inbox);
-    for (size_t i = 0; i < n->count; i++)
-        way_free(n->way[i]);
-    peers_free(n->peers);
-    uv_mutex_destroy(&n->lock);
-    free(n);
 }
 
 /* ---- looking ---- */

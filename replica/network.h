@@ -46,11 +46,10 @@ struct network_config {
 
 struct network;
 
-/* Listen. Errors: ERR_REFUSED  the address cannot be listened on: logged
+/* Listen. It ends with the process. Errors: ERR_REFUSED  the address cannot be listened on: logged
  *                 ERR_IO, ERR_MEMORY: logged */
 enum err network_open(const struct network_config *config, uint64_t now_ms,
                       struct network **network);
-void network_close(struct network *n);
 
 /* The peers from now on. This node's own entry is left out; who stays, with the same address, stays connected.
  * Errors: as peers_set(), logged. */
