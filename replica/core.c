@@ -121,8 +121,10 @@ static bool own_key(const struct core *core, const struct public_key *key)
     return memcmp(key->byte, core->config.key.public.byte, sizeof key->byte) == 0;
 }
 
-/* The stream of a block; a first block brings it into being. */
-static enum err block_stream(struct core *core, const struct block *block,
+/* The stream of a block; a first block brings it into being. One of this node's own that a peer gives back, because
+ * this disk has lost it, is not counted among its own until the next start: what is remembered of requests
+ * goes by the order in which own streams began, and this run's is the last. */
+static enum err block_stream(struct core *core, const struct block *block, bool from_peer,
                              struct stream **stream)
 {
     const struct block_origin *origin = &block->origin;
@@ -135,7 +137,7 @@ static enum err block_stream(struct core *core, const struct block *block,
     if (core->clustered && !id_equal(&origin->cluster, &core->config.cluster))
         return ERR_REFUSED;
     *stream = streams_add(&core->streams, &block->stream, &origin->key, origin->name,
-                          origin->name_len, own_key(core, &origin->key));
+                          origin->name_len, !from_peer && own_key(core, &origin->key));
     if (*stream == NULL)
         return ERR_MEMORY;
     core->config.cluster = origin->cluster;
@@ -201,7 +203,7 @@ static enum err apply_ops(struct core *core, const struct stream *stream,
 static enum err apply_block(struct core *core, const struct block *block, bool here)
 {
     struct stream *stream;
-    enum err err = block_stream(core, block, &stream);
+    enum err err = block_stream(core, block, false, &stream);
 
     if (err == ERR_OK && block_place(&stream->end, block) != CORE_TAKEN)
         err = ERR_CORRUPT; /* Such a block is never appended. */
@@ -576,7 +578,7 @@ enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len
     }
     if (!core->config.crypto->verify(block.signature, &block.hash, key))
         return CORE_REFUSED;
-    if (block_stream(core, &block, &stream) != ERR_OK)
+    if (block_stream(core, &block, true, &stream) != ERR_OK)
         return CORE_FAILED;
     taken = take(core, stream, &block);
     if ((taken == CORE_TAKEN || taken == CORE_FORKED) &&

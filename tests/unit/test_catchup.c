@@ -1,6 +1,7 @@
 /* tests/unit/test_catchup.c: a node that lacks what the others' logs no longer have goes over to a checkpoint of
  * theirs, keeps what it holds itself, and then gets blocks. */
 #include <criterion/criterion.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -348,4 +349,43 @@ Test(catchup, a_checkpoint_of_another_cluster_is_refused)
     cr_assert_eq(cluster_total(c, 1, "ours"), 1);
     cluster_free(c);
     cluster_free(other);
+}
+
+/* ---- the core's part ---- */
+
+Test(catchup,
+     a_state_without_a_stream_that_is_held_is_refused_unless_the_log_has_all_of_it)
+{
+    struct core_config config = history_config(1, 9), theirs = history_config(2, 3);
+    struct history history = {0};
+    struct core *old, *peer, *new;
+    uint8_t bytes[4096];
+    struct writer w = writer_of(bytes, sizeof bytes);
+    struct reader r;
+
+    cr_assert_geq(sodium_init(), 0);
+    history_golden(&history, &old);
+    peer = core_new(&theirs);
+    core_encode_state(peer, &w);
+    for (unsigned with_log = 0; with_log < 2; with_log++) {
+        enum err err = ERR_OK;
+
+        new = core_new(&config);
+        r = reader_of(bytes, w.len);
+        cr_assert_eq(core_adopt(new, old, &r), ERR_OK);
+        for (size_t i = 0; i < history.count && with_log && err == ERR_OK; i++)
+            err = core_adopt_record(new, history.blocks[i].bytes, history.blocks[i].len);
+        cr_assert_eq(err, ERR_OK);
+        cr_assert_eq(core_adopt_own(new, old), with_log ? ERR_EXISTS : ERR_NOT_FOUND);
+        core_free(new);
+    }
+    new = core_new(&config);
+    r = reader_of(bytes, w.len);
+    cr_assert_eq(core_adopt(new, old, &r), ERR_OK);
+    cr_assert_eq(core_adopt_record(new, history.blocks[1].bytes, history.blocks[1].len),
+                 ERR_NOT_FOUND, "what is before it is gone");
+    core_free(new);
+    core_free(old);
+    core_free(peer);
+    history_free(&history);
 }

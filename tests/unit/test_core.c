@@ -1012,3 +1012,46 @@ Test(core, an_id_that_was_counted_twice_is_saved_and_restored_as_it_was_counted_
     again.heard = core_position(core);
     cr_expect_eq(ask(&again, 0, &(struct msg_count_rep){0}), CORE_WAITS);
 }
+
+/* Two streams of this node that its disk has lost, as a peer gives them back: one count in each. */
+static void lost_streams(struct history *lost)
+{
+    for (uint64_t i = 0; i < 2; i++) {
+        struct core_config other = config;
+        struct msg_count_req req = history_req(7000 + i, "hits", 1);
+        struct msg_count_rep rep;
+        struct core *before;
+
+        other.stream = history_id(5000 + i);
+        before = core_new(&other);
+        cr_assert_not_null(before);
+        cr_assert_eq(core_count(before, &req, 1, ROOM, &rep), CORE_WAITS);
+        history_commit(lost, before, 1700000000000, reply, NULL);
+        core_free(before);
+    }
+}
+
+Test(core, a_lost_stream_of_ours_that_comes_back_makes_no_count_durable_that_is_not)
+{
+    struct history lost = {0};
+    struct core_record record;
+    struct msg_count_rep rep;
+    struct msg_count_req req;
+
+    lost_streams(&lost);
+    req = req_now(1, "hits", 1);
+    cr_assert_eq(ask(&req, 1, &rep), CORE_WAITS);
+    commit();
+    for (size_t i = 0; i < lost.count; i++)
+        cr_assert_eq(
+            core_receive(core, lost.blocks[i].bytes, lost.blocks[i].len, &record),
+            CORE_TAKEN);
+    cr_assert_eq(core_written(core, reply, NULL), ERR_OK);
+    req = req_now(2, "hits", 1);
+    cr_assert_eq(ask(&req, 2, &rep), CORE_WAITS);
+    cr_expect_eq(ask(&req, 3, &rep), CORE_WAITS, "a repeat of what is not durable");
+    commit();
+    cr_expect_eq(reply_count, 2);
+    cr_expect_eq(replies[1].rep.number, 4);
+    history_free(&lost);
+}
