@@ -32,7 +32,7 @@ struct node_time process_time(const struct sim *s)
 {
     return (struct node_time){
         .mono_ms = s->now_ms - s->process.since_ms,
-        .wall_ms = (uint64_t)((int64_t)s->now_ms + s->wall_offset_ms),
+        .wall_ms = s->wall_ms + (s->now_ms - s->wall_since_ms) * s->wall_rate / 1000000,
     };
 }
 

@@ -241,13 +241,17 @@ static void fault_slow(struct sim *s)
 
 static void fault_clock(struct sim *s)
 {
+    static const uint64_t rates[] = {1000000, 1000000, 0, 900000,
+                                     1000000, 1000000, 0, 1100000};
     int64_t most =
         rng_chance(&s->fault, 1, 2) ? 10 * 1000 : INT64_C(400) * 24 * 3600 * 1000;
+    uint64_t drawn = rng_below(&s->fault, (uint64_t)(2 * most));
+    int64_t wall_ms = (int64_t)process_time(s).wall_ms + (int64_t)drawn - most;
 
-    s->wall_offset_ms += (int64_t)rng_below(&s->fault, (uint64_t)(2 * most)) - most;
-    if (s->wall_offset_ms < 0)
-        s->wall_offset_ms = 0;
-    trace(TRACE_CLOCK, (uint64_t)s->wall_offset_ms, 0);
+    s->wall_ms = wall_ms > 0 ? (uint64_t)wall_ms : 0;
+    s->wall_since_ms = s->now_ms;
+    s->wall_rate = rates[drawn % (sizeof rates / sizeof *rates)];
+    trace(TRACE_CLOCK, s->wall_ms, s->wall_rate);
 }
 
 static void fault_begins(struct sim *s)
@@ -501,7 +505,8 @@ static void begin(struct sim *s)
     rng_seed(&s->clients, s->options->seed, 3);
     rng_seed(&s->fault, s->options->seed, 4);
     draw_plan(s);
-    s->wall_offset_ms = INT64_C(1700000000000);
+    s->wall_ms = UINT64_C(1700000000000);
+    s->wall_rate = 1000000;
     s->crypto = s->plan.real_crypto ? &crypto_real : &crypto_fast;
     rng_bytes(&s->rng, seed, sizeof seed);
     crypto_sign_seed_keypair(s->key.public.byte, s->key.secret, seed);

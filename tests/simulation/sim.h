@@ -28,7 +28,7 @@
     X(restore, "an old copy of the directory is restored") \
     X(wipe, "the directory is wiped")                      \
     X(stop, "the process is asked to stop")                \
-    X(clock, "the wall clock jumps")                       \
+    X(clock, "the wall clock jumps, stops or drifts")      \
     X(worker, "workers die and stand still")               \
     X(loss, "answers to workers are lost")                 \
     X(burst, "many calls at once")
@@ -142,7 +142,8 @@ struct sim {
     struct sim_result *result;
     struct plan plan;
     uint64_t now_ms, end_ms;
-    int64_t wall_offset_ms;
+    /* The wall clock: what it said at a moment of now_ms, and how fast it goes since, in millionths. */
+    uint64_t wall_ms, wall_since_ms, wall_rate;
     struct rng rng, clients, fault;
     bool calm; /* faults are over */
 

@@ -29,7 +29,7 @@
     X(WORKER_STALLS, "worker %1 stands still for %2 ms")                              \
     X(LOST, "an answer to worker %1 is lost")                                         \
     X(BURST, "%1 calls at once")                                                      \
-    X(CLOCK, "the wall clock jumps to %1")                                            \
+    X(CLOCK, "the wall clock jumps to %1, at %2 ppm")                                 \
     X(WRITE, "write: %1 bytes at %2 of")                                              \
     X(SYNC, "sync: %1 sectors of")                                                    \
     X(READ, "read: %2 bytes at %1 of")                                                \
