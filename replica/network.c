@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <nng/nng.h>
 #include <nng/protocol/pipeline0/pull.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "common/log.h"
@@ -162,16 +164,58 @@ static bool pipe_note(struct network *n, nng_pipe pipe, bool bad, uint64_t now_m
             place->bad_since_ms = now_ms;
             place->bad = 0;
         }
-        flood = ++place->bad > NETWORK_BAD_MAX;
+        flood = ++place->bad == NETWORK_BAD_MAX + 1;
     }
     uv_mutex_unlock(&n->lock);
     return flood;
 }
 
+static bool peer_of(int fd, struct in6_addr *addr, uint16_t *port)
+{
+    struct sockaddr_storage from;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&from;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&from;
+    socklen_t len = sizeof from;
+
+    if (getpeername(fd, (struct sockaddr *)&from, &len) != 0)
+        return false;
+    *addr = (struct in6_addr){.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    if (from.ss_family == AF_INET)
+        memcpy(addr->s6_addr + 12, &in->sin_addr, sizeof in->sin_addr);
+    else if (from.ss_family == AF_INET6)
+        *addr = in6->sin6_addr;
+    else
+        return false;
+    *port = ntohs(from.ss_family == AF_INET ? in->sin_port : in6->sin6_port);
+    return true;
+}
+
+/* End a connection by its socket, so that nng finds its end as if the other side had closed. nng_pipe_close()
+ * of a pipe that is just receiving leaves nng 1.5.2's one reaper thread waiting for ever, at times
+ * (tcptran_pipe_recv_cb() goes on to read a message's body with an aio that is closed, and nobody hears of
+ * it), and then no closed connection gives its descriptor back any more. */
 static void cut_off(struct network *n, nng_pipe pipe)
 {
+    struct in6_addr addr, other;
+    uint16_t port, other_port;
+    DIR *open_files = opendir("/proc/self/fd");
+    const struct dirent *entry;
+
     n->figures.cut_off++;
-    nng_pipe_close(pipe);
+    if (open_files == NULL) {
+        err_errno("list", "/proc/self/fd");
+        return;
+    }
+    if (remote_address(pipe, &addr, &port)) {
+        while ((entry = readdir(open_files)) != NULL) {
+            int fd = (int)strtol(entry->d_name, NULL, 10);
+
+            if (peer_of(fd, &other, &other_port) && other_port == port &&
+                memcmp(&addr, &other, sizeof addr) == 0)
+                shutdown(fd, SHUT_RDWR);
+        }
+    }
+    closedir(open_files);
 }
 
 /* Close the pipes that had their time to prove themselves. */

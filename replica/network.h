@@ -5,8 +5,8 @@
  * message is opened, which takes microseconds, and no more is done with what no peer has sealed. Whoever
  * sends nothing else for NETWORK_PROVE_MS, or more than NETWORK_BAD_MAX of it in a second, is cut off, and
  * there are bounds on connections, in all and from one address.
- * PUSH and PULL, not PAIR1: nng 1.5.2's polyamorous PAIR1 panics at times when connections end while their
- * messages wait, which any stranger could bring about.
+ * PUSH and PULL, not PAIR1: nng 1.5.2's polyamorous PAIR1 panicked when connections ended while their
+ * messages waited, which any stranger could bring about.
  * To a peer everything goes over the connection that this node dials. What its queue does not take is lost:
  * peers.c sends again what is not acknowledged. */
 #ifndef REPLICA_NETWORK_H
@@ -46,10 +46,12 @@ struct network_config {
 
 struct network;
 
-/* Listen. It ends with the process. Errors: ERR_REFUSED  the address cannot be listened on: logged
+/* Listen. Errors: ERR_REFUSED  the address cannot be listened on: logged
  *                 ERR_IO, ERR_MEMORY: logged */
 enum err network_open(const struct network_config *config, uint64_t now_ms,
                       struct network **network);
+/* There is no closing: it lives as long as the process. nng_close() of a socket that is just receiving may
+ * never come back. */
 
 /* The peers from now on. This node's own entry is left out; who stays, with the same address, stays connected.
  * Errors: as peers_set(), logged. */

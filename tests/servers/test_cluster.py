@@ -311,9 +311,9 @@ class Cluster(ServerTest):
 
     def test_garbage_on_the_peer_port_does_no_harm(self):
         a, b = self.cluster(2)
-        state = a.state_pid()
-        socks = []
-        for i in range(100):
+        state, socks = a.state_pid(), []
+        before = len(os.listdir(f"/proc/{state}/fd"))
+        for i in range(200):
             sock = socket.create_connection(("127.0.0.1", a.peer_port), timeout=seconds(5))
             self.addCleanup(sock.close)
             socks.append(sock)
@@ -324,7 +324,7 @@ class Cluster(ServerTest):
                     # A greeting as of nng, then the claim of a message of 2^63 bytes.
                     sock.sendall(b"\0SP\0\0\x50\0\0" + b"\x7f" + b"\xff" * 7 + b"x" * 1000)
                 elif i % 4 == 2:
-                    self.flood(sock, a)
+                    self.flood(sock, b if i % 8 == 2 else a)
             except OSError:
                 pass  # It was cut off, or found no place.
         self.assertIn(a.count("load")["TALLY_STATUS"], ("PROVISIONAL",))
@@ -336,6 +336,10 @@ class Cluster(ServerTest):
         self.assertLess(len(lines), 10 + seconds(5), "bounded")
         # Who is silent has no place for ever.
         eventually(lambda: self.closed(socks[3]), 20, "a silent connection is closed")
+        for sock in socks:
+            sock.close()
+        eventually(lambda: len(os.listdir(f"/proc/{state}/fd")) <= before + 3, 20,
+                   "every descriptor came back")
 
     def flood(self, sock, member):
         """Well-framed messages under a hint, sealed by nobody."""
