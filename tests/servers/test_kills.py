@@ -56,7 +56,8 @@ class Kills(ServerTest):
         return load
 
     def test_load_while_the_state_process_is_killed_again_and_again_loses_no_call(self):
-        node = self.node().start()
+        # The default, and longer where a sanitizer makes each recovery longer.
+        node = self.node(fastagi=f"answer-time = {int(seconds(10))}s").start()
         load = self.load(node, CALLS, 32)
         killed, pid = 0, None
         while load.running() and killed < KILLS:
