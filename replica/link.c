@@ -7,14 +7,15 @@
 
 #include "common/byte.h"
 
-static_assert(LINK_NONCE_BYTES == crypto_box_NONCEBYTES, "a run and a number");
-static_assert(LINK_OVERHEAD == LINK_HINT_BYTES + LINK_NONCE_BYTES + crypto_box_MACBYTES +
-                                   PUBLIC_KEY_BYTES + 1 + ID_BYTES,
+static_assert((int)LINK_NONCE_BYTES == (int)BOX_NONCE_BYTES, "a run and a number");
+static_assert((int)LINK_OVERHEAD == LINK_HINT_BYTES + LINK_NONCE_BYTES + BOX_OVERHEAD +
+                                        PUBLIC_KEY_BYTES + 1 + ID_BYTES,
               "the sum of its fields");
 
 struct link {
+    const struct crypto *crypto;
     struct public_key own, peer;
-    uint8_t box_key[crypto_box_BEFORENMBYTES];
+    uint8_t box_key[BOX_KEY_BYTES];
     struct id run;       /* ours */
     uint64_t number;     /* of our last message */
     struct id challenge; /* ours: what the peer has to echo */
@@ -27,30 +28,21 @@ struct link {
     bool wants_hello, up;
 };
 
-static bool box_key(struct link *link, const struct key_pair *own)
-{
-    uint8_t secret[crypto_box_SECRETKEYBYTES], public[crypto_box_PUBLICKEYBYTES];
-    bool good = crypto_sign_ed25519_sk_to_curve25519(secret, own->secret) == 0 &&
-                crypto_sign_ed25519_pk_to_curve25519(public, link->peer.byte) == 0 &&
-                crypto_box_beforenm(link->box_key, public, secret) == 0;
-
-    sodium_memzero(secret, sizeof secret);
-    return good;
-}
-
-struct link *link_new(const struct key_pair *own, const struct public_key *peer,
-                      const struct id *run, const struct id *challenge)
+struct link *link_new(const struct crypto *crypto, const struct key_pair *own,
+                      const struct public_key *peer, const struct id *run,
+                      const struct id *challenge)
 {
     struct link *link = calloc(1, sizeof *link);
 
     if (link == NULL)
         return NULL;
+    link->crypto = crypto;
     link->own = own->public;
     link->peer = *peer;
     link->run = *run;
     link->challenge = *challenge;
     link->wants_hello = true;
-    if (!box_key(link, own)) {
+    if (!crypto->box_key(link->box_key, own, peer)) {
         link_free(link);
         return NULL;
     }
@@ -74,7 +66,7 @@ size_t link_seal(struct link *link, uint8_t type, const void *payload, size_t le
                  uint8_t *out)
 {
     uint8_t *nonce = out + LINK_HINT_BYTES, *box = nonce + LINK_NONCE_BYTES;
-    uint8_t *plain = box + crypto_box_MACBYTES;
+    uint8_t *plain = box + BOX_OVERHEAD;
     size_t plain_len = PUBLIC_KEY_BYTES + 1 + ID_BYTES + len;
     struct writer w = writer_of(nonce, LINK_NONCE_BYTES);
 
@@ -88,7 +80,7 @@ size_t link_seal(struct link *link, uint8_t type, const void *payload, size_t le
     write_bytes(&w, type == LINK_HELLO ? link->echo.byte : link->peer_challenge.byte,
                 ID_BYTES);
     write_bytes(&w, payload, len);
-    crypto_box_easy_afternm(box, plain, plain_len, nonce, link->box_key);
+    link->crypto->box_seal(box, plain_len, nonce, link->box_key);
     return LINK_OVERHEAD + len;
 }
 
@@ -116,16 +108,16 @@ static bool open_box(const struct link *link, uint8_t *bytes, size_t len,
     const uint8_t *nonce = bytes + LINK_HINT_BYTES, *sender;
     uint8_t *box = bytes + LINK_HINT_BYTES + LINK_NONCE_BYTES;
     struct reader r = reader_of(nonce, LINK_NONCE_BYTES);
-    size_t box_len;
+    size_t plain_len;
 
     if (len < LINK_OVERHEAD || len > LINK_MESSAGE_MAX || !link_is_for(link, bytes, len))
         return false;
-    box_len = len - LINK_HINT_BYTES - LINK_NONCE_BYTES;
+    plain_len = len - LINK_HINT_BYTES - LINK_NONCE_BYTES - BOX_OVERHEAD;
     read_copy(&r, o->run.byte, ID_BYTES);
     o->number = read_u64(&r);
-    if (crypto_box_open_easy_afternm(box, box, box_len, nonce, link->box_key) != 0)
+    if (!link->crypto->box_open(box, plain_len, nonce, link->box_key))
         return false;
-    r = reader_of(box, box_len - crypto_box_MACBYTES);
+    r = reader_of(box + BOX_OVERHEAD, plain_len);
     sender = read_bytes(&r, PUBLIC_KEY_BYTES);
     o->message.type = read_u8(&r);
     read_copy(&r, o->echo.byte, ID_BYTES);

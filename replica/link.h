@@ -59,8 +59,9 @@ struct link;
 
 /* run: of this process, random, never used before. challenge: random. The keys are the nodes' Ed25519 keys.
  * NULL without memory, or where the peer's key is no point of the curve. */
-struct link *link_new(const struct key_pair *own, const struct public_key *peer,
-                      const struct id *run, const struct id *challenge);
+struct link *link_new(const struct crypto *crypto, const struct key_pair *own,
+                      const struct public_key *peer, const struct id *run,
+                      const struct id *challenge);
 void link_free(struct link *link);
 
 /* Does the hint of a message name this link's peer? */

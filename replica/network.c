@@ -567,7 +567,8 @@ static void random_bytes(void *to, size_t len)
 
 static struct peers *open_peers(struct network *n)
 {
-    struct peers_config config = {.node = n->config.node,
+    struct peers_config config = {.crypto = &crypto_real,
+                                  .node = n->config.node,
                                   .key = *n->config.key,
                                   .join_wait_ms = n->config.join_wait_ms,
                                   .send = on_send,

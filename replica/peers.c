@@ -166,7 +166,8 @@ static enum err peer_new(struct peers *p, const struct peer_config *config,
     peer->relay.relay = true;
     peer->own.unacked = malloc(UNACKED_MAX * sizeof *peer->own.unacked);
     peer->relay.unacked = malloc(UNACKED_MAX * sizeof *peer->relay.unacked);
-    peer->link = link_new(&p->config.key, &config->key, &p->run, &challenge);
+    peer->link =
+        link_new(p->config.crypto, &p->config.key, &config->key, &p->run, &challenge);
     if (peer->own.unacked == NULL || peer->relay.unacked == NULL || peer->link == NULL) {
         peer_free(peer);
         return ERR_MALFORMED;
@@ -488,7 +489,7 @@ static const char *refusal(const struct peers *p, const uint8_t *bytes, size_t l
     struct block block;
 
     core_figures(node_core(p->config.node), &figures);
-    if (block_decode(bytes, len, &crypto_real, &block) != ERR_OK)
+    if (block_decode(bytes, len, p->config.crypto, &block) != ERR_OK)
         return "sent what is no block";
     if (block.number == 1 && !id_equal(&block.origin.cluster, &figures.cluster))
         return "sent a block of another cluster: both have counted apart. Only a node that holds nothing can "

@@ -46,6 +46,7 @@ struct peer_config {
 };
 
 struct peers_config {
+    const struct crypto *crypto;
     struct node *node;
     struct key_pair key;
     uint64_t

@@ -143,8 +143,11 @@ void cluster_start(struct cluster *c, size_t node)
                                  .reply = on_reply,
                                  .reply_arg = m,
                                  .random = random_bytes};
-    struct peers_config peers = {
-        .send = on_send, .arg = m, .random = random_bytes, .join_wait_ms = 2000};
+    struct peers_config peers = {.crypto = &crypto_real,
+                                 .send = on_send,
+                                 .arg = m,
+                                 .random = random_bytes,
+                                 .join_wait_ms = 2000};
     enum err err;
 
     config.core.requests = 1024; /* more than a block has */
