@@ -2,12 +2,15 @@
 # Measures Tally beside the bare server (tests/bench/bare.c), side by side in alternating rounds, and
 # prints one Markdown table. Not a test: nothing passes or fails, and a busy machine gives poor figures.
 #
-#   sh tests/bench/run.sh [--rounds N] [--seconds S] [--quick] [--no-build]
+#   sh tests/bench/run.sh [--rounds N] [--seconds S] [--quick] [--no-build] [--cluster [--only PARTS]]
 #
 #   --rounds N    rounds of each server for each figure, 5 unless told otherwise; the median counts
 #   --seconds S   length of a round, 3
 #   --quick       2 rounds of 1 second, 2,000 calls at once in place of 10,000
 #   --no-build    use what is in the build folder (TALLY_BUILD, build/ unless set) as it is
+#   --cluster     three nodes beside one in place of it: throughput, replication delay, catch-up and CPU at
+#                 rest (tests/bench/cluster.py); --quick then has logs of a tenth
+#   --only PARTS  of --cluster, with commas between them: fastagi, ipc, catchup, checkpoint, rest
 #
 # Every count of Tally's is synced before it is answered, as always; state and logs go to BUILD/bench/.
 # Load generator and server share the machine. A program bench_recovery in the build folder prints the
@@ -15,7 +18,7 @@
 set -eu
 
 cd "$(dirname "$0")/../.."
-build=${TALLY_BUILD:-build} rounds=5 seconds=3 at_once=10000 do_build=yes
+build=${TALLY_BUILD:-build} rounds=5 seconds=3 at_once=10000 do_build=yes cluster= only=
 number_of() {
     case ${2:-} in '' | 0 | *[!0-9]*) echo "bench: $1 needs a number above 0" >&2; exit 2 ;; esac
 }
@@ -25,6 +28,8 @@ while [ $# -gt 0 ]; do
     --seconds) number_of "$@"; seconds=$2; shift ;;
     --quick) rounds=2 seconds=1 at_once=2000 ;;
     --no-build) do_build=no ;;
+    --cluster) cluster=yes ;;
+    --only) only=${2:-}; shift ;;
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     *) echo "bench: unknown option $1 (see --help)" >&2; exit 2 ;;
     esac
@@ -41,6 +46,11 @@ if [ "$do_build" = yes ]; then
     }
 fi
 ulimit -n "$(ulimit -Hn)"
+if [ "$cluster" = yes ]; then
+    [ "$at_once" = 10000 ] || set -- --quick
+    TALLY_BUILD=$build TALLY_BIN=$bin exec python3 tests/bench/cluster.py --rounds "$rounds" \
+        --seconds "$seconds" ${only:+--only "$only"} "$@"
+fi
 say() { [ ! -t 2 ] || printf '\r\033[K%s' "$*" >&2; }
 
 # The server under test: bare or tally. Its pid is in $server, its port in $port.
