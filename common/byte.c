@@ -51,6 +51,15 @@ uint8_t read_u8(struct reader *r)
     return (uint8_t)read_little(r, 1);
 }
 
+bool read_bool(struct reader *r)
+{
+    uint8_t byte = read_u8(r);
+
+    if (byte > 1)
+        r->bad = true;
+    return byte == 1;
+}
+
 uint16_t read_u16(struct reader *r)
 {
     return (uint16_t)read_little(r, 2);

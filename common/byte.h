@@ -16,6 +16,7 @@ struct reader {
 
 struct reader reader_of(const void *bytes, size_t len);
 uint8_t read_u8(struct reader *r);
+bool read_bool(struct reader *r); /* one byte, 0 or 1; anything else is not canonical */
 uint16_t read_u16(struct reader *r);
 uint32_t read_u32(struct reader *r);
 uint64_t read_u64(struct reader *r);

@@ -19,6 +19,7 @@ static void put_origin(struct writer *w, const struct block_origin *origin)
     put_id(w, &origin->before.position.stream);
     write_varint(w, origin->before.position.number);
     write_bytes(w, origin->before.hash.byte, sizeof origin->before.hash.byte);
+    write_u8(w, origin->provisional);
 }
 
 void block_put_head(struct writer *w, const struct block *head)
@@ -83,6 +84,7 @@ static void get_origin(struct reader *r, struct block_origin *origin)
     get_id(r, &origin->before.position.stream);
     origin->before.position.number = read_varint(r);
     read_copy(r, origin->before.hash.byte, sizeof origin->before.hash.byte);
+    origin->provisional = read_bool(r);
 }
 
 struct block_cursor block_ops(const struct block *block)

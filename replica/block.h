@@ -26,7 +26,7 @@ enum {
     /* What a block takes at most beside its groups and ops. */
     BLOCK_FIXED_MAX = 1 + 1 + ID_BYTES + 10 + HASH_BYTES + 10 + ID_BYTES +
                       PUBLIC_KEY_BYTES + 1 + NODE_NAME_MAX + ID_BYTES + 10 + HASH_BYTES +
-                      10 + SIGNATURE_BYTES,
+                      1 + 10 + SIGNATURE_BYTES,
     BLOCK_GROUP_MAX = 1 + 1 + NAME_MAX_BYTES + 10 + 10, /* a group, without its ops */
     BLOCK_OP_MAX = 1 + ID_BYTES + 10 + 1 + TAG_MAX_BYTES,
 };
@@ -62,6 +62,8 @@ struct block_origin {
     char name[NODE_NAME_MAX];
     struct stream_end
         before; /* the end of the same node's previous stream as its disk knew it */
+    /* What the stream's numbers are. FINAL: the node had never had a peer, so its order is the cluster's. */
+    bool provisional;
 };
 
 struct block {

@@ -136,8 +136,8 @@ static enum err block_stream(struct core *core, const struct block *block, bool 
         return ERR_CORRUPT;
     if (core->clustered && !id_equal(&origin->cluster, &core->config.cluster))
         return ERR_REFUSED;
-    *stream = streams_add(&core->streams, &block->stream, &origin->key, origin->name,
-                          origin->name_len, !from_peer && own_key(core, &origin->key));
+    *stream = streams_add(&core->streams, &block->stream, origin,
+                          !from_peer && own_key(core, &origin->key));
     if (*stream == NULL)
         return ERR_MEMORY;
     core->config.cluster = origin->cluster;
@@ -262,10 +262,12 @@ enum err core_replay(struct core *core, const uint8_t *bytes, size_t len)
 
 /* ---- requests ---- */
 
-/* Without peers, this node's order is the only one there is. */
+/* As long as this node has never had a peer, its order is the only one there is. Streams say so, so that it is known
+ * when the peers are taken out of the configuration again. */
 enum status core_status(const struct core *core)
 {
-    return core->trusted_count == 0 ? STATUS_FINAL : STATUS_PROVISIONAL;
+    return core->trusted_count == 0 && !core->streams.provisional ? STATUS_FINAL
+                                                                  : STATUS_PROVISIONAL;
 }
 
 void core_open(struct core *core)
@@ -351,6 +353,15 @@ static enum core_verdict refuse(struct msg_count_rep *rep, enum status status)
     return CORE_ANSWERED;
 }
 
+/* What a number is that was said there. */
+static enum status place_status(const struct core *core, struct own_place place)
+{
+    if (place.stream > core->streams.own_count)
+        return core_status(core);
+    return core->streams.own[place.stream - 1]->provisional ? STATUS_PROVISIONAL
+                                                            : STATUS_FINAL;
+}
+
 static enum core_verdict repeat(struct core *core, const struct request *known,
                                 const struct msg_count_req *req, uint64_t ticket,
                                 struct msg_count_rep *rep)
@@ -363,7 +374,7 @@ static enum core_verdict repeat(struct core *core, const struct request *known,
                    : refuse(rep, STATUS_UNKNOWN); /* It may yet be counted. */
     rep->number = known->number;
     rep->total = known->item->total;
-    return refuse(rep, core_status(core));
+    return refuse(rep, place_status(core, known->place));
 }
 
 static void gather(struct core *core, uint8_t component, const struct op *op,
@@ -592,6 +603,13 @@ bool core_stream_lost(const struct core *core)
     return core->stream_lost;
 }
 
+bool core_stream_outdated(const struct core *core)
+{
+    const struct stream *own = streams_find(&core->streams, &core->config.stream);
+
+    return own != NULL && !own->provisional && core_status(core) == STATUS_PROVISIONAL;
+}
+
 void core_new_stream(struct core *core, const struct id *stream)
 {
     assert(core->gathered_count == 0 && core->unwritten_len == 0);
@@ -600,21 +618,41 @@ void core_new_stream(struct core *core, const struct id *stream)
     core->stream_lost = false;
 }
 
-size_t core_have(const struct core *core, uint8_t *out, size_t size, bool *more)
+static void put_have(struct writer *w, const struct stream_end *end)
+{
+    if (w->size - w->len < CORE_HAVE_ITEM) {
+        w->full = true;
+        return;
+    }
+    write_bytes(w, end->position.stream.byte, ID_BYTES);
+    write_u64(w, end->position.number);
+    write_bytes(w, end->hash.byte, HASH_BYTES);
+}
+
+size_t core_have(const struct core *core, core_knows_fn *knows, const void *arg,
+                 uint8_t *out, size_t size, bool *more)
 {
     struct writer w = writer_of(out, size);
 
-    *more = false;
     for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next) {
-        if (size - w.len < CORE_HAVE_ITEM) {
-            *more = true;
-            break;
-        }
-        write_bytes(&w, s->end.position.stream.byte, ID_BYTES);
-        write_u64(&w, s->end.position.number);
-        write_bytes(&w, s->end.hash.byte, HASH_BYTES);
+        const struct id *before = &s->before.position.stream;
+
+        if (s->end.position.number == 0)
+            continue; /* Its first block is not durable yet. */
+        if (!id_is_zero(before) && core_held(core, before) == 0)
+            put_have(&w, &(const struct stream_end){.position.stream = *before});
+        if (!stream_is_named(s) || !knows(arg, &s->after->end.position.stream))
+            put_have(&w, &s->end);
     }
+    *more = w.full;
     return w.len;
+}
+
+const struct stream_end *core_before(const struct core *core, const struct id *stream)
+{
+    const struct stream *s = streams_find(&core->streams, stream);
+
+    return s != NULL && !id_is_zero(&s->before.position.stream) ? &s->before : NULL;
 }
 
 void core_digest(struct core *core, struct hash *digest)
@@ -701,6 +739,7 @@ static void set_origin(const struct core *core, struct block_origin *origin)
     memcpy(origin->name, core->config.node_name, origin->name_len);
     if (last != NULL)
         origin->before = last->end;
+    origin->provisional = core_status(core) == STATUS_PROVISIONAL;
 }
 
 enum err core_seal(struct core *core, uint64_t wall_ms, const uint8_t **bytes,

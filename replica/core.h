@@ -93,8 +93,9 @@ enum core_taken {
     CORE_FAILED, /* no memory: stop */
 };
 
-/* Whose first blocks are taken, beside this node's own: `count` keys, copied. With any peer, numbers are
- * PROVISIONAL. Streams that are held already go on. ERR_MEMORY. */
+/* Whose first blocks are taken, beside this node's own: `count` keys, copied. With any peer, new numbers are
+ * PROVISIONAL, and stay so when it is gone: core_stream_outdated() is to be asked afterwards. Streams that are held
+ * already go on. ERR_MEMORY. */
 enum err core_trust(struct core *core, const struct public_key *keys, size_t count);
 
 /* A block that a peer sent. Nothing is believed but its signature. With CORE_TAKEN and CORE_FORKED *record is
@@ -110,12 +111,21 @@ enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len
 /* This run's stream was written to by somebody else (a resumed snapshot, a second copy), or forks: it must not be
  * continued. Give the core a new one, random, at once. Nothing may be gathered. */
 bool core_stream_lost(const struct core *core);
+/* This run's stream says that its numbers are FINAL, and they no longer are: likewise. */
+bool core_stream_outdated(const struct core *core);
 void core_new_stream(struct core *core, const struct id *stream);
 
-/* What is held, as HAVE says it: per stream its id [16], u64 number, and the hash [32] of that block.
- * Returns the bytes written, at most size; *more where some did not fit. */
+/* What is held, as HAVE says it: per stream its id [16], u64 number, and the hash [32] of that block. So that it does
+ * not grow with every restart of every node, a stream is left out that ends where the one after it says, if there is
+ * only one such, and the receiver knows() a block of it. One that is named so, and not held at all, is there with
+ * number 0. Returns the bytes written, at most size; *more where some did not fit. */
 enum { CORE_HAVE_ITEM = ID_BYTES + 8 + HASH_BYTES };
-size_t core_have(const struct core *core, uint8_t *out, size_t size, bool *more);
+typedef bool core_knows_fn(const void *arg, const struct id *stream);
+size_t core_have(const struct core *core, core_knows_fn *knows, const void *arg,
+                 uint8_t *out, size_t size, bool *more);
+/* Where the same node's stream before this one ended, as its first block says: what a HAVE that names the one may
+ * leave out of the other. NULL: there is none, or it is not known here. Good until the next block. */
+const struct stream_end *core_before(const struct core *core, const struct id *stream);
 /* A digest of the replicated state: equal where the same blocks are applied. */
 void core_digest(struct core *core, struct hash *digest);
 /* One item of a peer's HAVE. true: it contradicts what is held, so the stream forks; the peer needs to see our block

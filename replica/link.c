@@ -19,7 +19,7 @@ struct link {
     struct id run;       /* ours */
     uint64_t number;     /* of our last message */
     struct id challenge; /* ours: what the peer has to echo */
-    bool adopted;        /* the next three are known */
+    uint64_t runs; /* of the peer that were adopted; above 0 the next three are known */
     struct id peer_run;
     uint64_t peer_number;     /* of its last message taken */
     struct id peer_challenge; /* what we echo to the present run */
@@ -89,7 +89,7 @@ size_t link_seal_hello(struct link *link, uint8_t out[LINK_OVERHEAD + LINK_HELLO
     uint8_t payload[LINK_HELLO_BYTES];
 
     memcpy(payload, link->challenge.byte, ID_BYTES);
-    payload[ID_BYTES] = link->adopted && id_equal(&link->echo_run, &link->peer_run);
+    payload[ID_BYTES] = link->runs > 0 && id_equal(&link->echo_run, &link->peer_run);
     link->wants_hello = false;
     return link_seal(link, LINK_HELLO, payload, sizeof payload, out);
 }
@@ -129,7 +129,7 @@ static bool open_box(const struct link *link, uint8_t *bytes, size_t len,
 
 static void adopt(struct link *link, const struct opened *o, const struct id *fresh)
 {
-    link->adopted = true;
+    link->runs++;
     link->peer_run = o->run;
     link->challenge =
         *fresh; /* What the run before has heard is worth nothing any more. */
@@ -139,7 +139,7 @@ static enum link_verdict hello(struct link *link, const struct opened *o,
                                const struct id *fresh)
 {
     bool proven = id_equal(&o->echo, &link->challenge);
-    bool present = link->adopted && id_equal(&o->run, &link->peer_run);
+    bool present = link->runs > 0 && id_equal(&o->run, &link->peer_run);
     bool adopted_us;
 
     if (o->message.len != LINK_HELLO_BYTES)
@@ -176,7 +176,7 @@ enum link_verdict link_open(struct link *link, uint8_t *bytes, size_t len,
         return LINK_FORGED;
     if (o.message.type == LINK_HELLO)
         return hello(link, &o, fresh);
-    if (!link->adopted || !id_equal(&o.run, &link->peer_run) ||
+    if (link->runs == 0 || !id_equal(&o.run, &link->peer_run) ||
         o.number <= link->peer_number)
         return LINK_STALE;
     if (!id_equal(&o.echo, &link->challenge)) {
@@ -187,6 +187,11 @@ enum link_verdict link_open(struct link *link, uint8_t *bytes, size_t len,
     link->up = true; /* Only whoever knows us sends such. */
     *message = o.message;
     return LINK_TAKEN;
+}
+
+uint64_t link_runs(const struct link *link)
+{
+    return link->runs;
 }
 
 bool link_wants_hello(const struct link *link)

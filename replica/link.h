@@ -82,6 +82,8 @@ size_t link_seal_hello(struct link *link, uint8_t out[LINK_OVERHEAD + LINK_HELLO
 bool link_wants_hello(const struct link *link);
 /* Both ends know each other's present run and challenge: messages can be sent. */
 bool link_up(const struct link *link);
+/* How many runs of the peer have proven themselves: another one knows nothing of what was said to the last. */
+uint64_t link_runs(const struct link *link);
 /* Nothing was heard for too long: start again with HELLOs. The present run is kept until another proves itself. */
 void link_down(struct link *link);
 

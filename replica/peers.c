@@ -72,6 +72,7 @@ struct peer {
     struct sending sending;
     /* What it held and we lacked when it offered a checkpoint: the least so far, and since when. */
     uint64_t lacked, lacked_ms;
+    uint64_t runs;   /* of its processes that have proven themselves (link.h) */
     uint64_t round;  /* of its HAVEs */
     bool heard_have; /* in this conversation */
     uint64_t heard_ms, hello_ms, have_ms;
@@ -230,6 +231,15 @@ static void found(struct peers *p, const struct public_key *peers, size_t count)
     core_found(node_core(p->config.node), &cluster);
 }
 
+/* From here on numbers are PROVISIONAL, and the log says so: with the first block of another stream. */
+static void new_stream(struct peers *p)
+{
+    struct id stream;
+
+    p->config.random(&stream, sizeof stream);
+    core_new_stream(node_core(p->config.node), &stream);
+}
+
 enum err peers_set(struct peers *p, const struct peer_config *list, size_t count,
                    size_t *bad)
 {
@@ -247,6 +257,8 @@ enum err peers_set(struct peers *p, const struct peer_config *list, size_t count
         err = core_trust(node_core(p->config.node), keys, count);
     if (err == ERR_OK && count > 0)
         found(p, keys, count);
+    if (err == ERR_OK && core_stream_outdated(node_core(p->config.node)))
+        new_stream(p);
     for (size_t i = 0; i < p->count; i++) {
         if (p->peer[i] != NULL && p->peer[i] == p->fetch_from)
             fetch_end(p);
@@ -331,38 +343,83 @@ static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_
         feed->low = wal_reader_lsn(feed->reader);
 }
 
-/* One stream of a HAVE: whether the peer holds less of it than before, or more than is held here. */
-static enum err have_item(struct peers *p, struct peer *peer, struct reader *r,
-                          bool *less, bool *more)
-{
-    struct stream_end end;
-    struct progress *progress;
+/* What a HAVE comes to: whether the peer holds less of anything than before, or more than is held here. */
+struct compared {
+    bool less, more;
+};
 
-    read_copy(r, end.position.stream.byte, ID_BYTES);
-    end.position.number = read_u64(r);
-    read_copy(r, end.hash.byte, HASH_BYTES);
-    if (r->bad)
-        return ERR_MALFORMED;
-    progress = progress_of(peer, &end.position.stream);
+static enum err have_stream(struct peers *p, struct peer *peer,
+                            const struct stream_end *end, struct compared *compared)
+{
+    const struct core *core = node_core(p->config.node);
+    struct progress *progress = progress_of(peer, &end->position.stream);
+
     if (progress == NULL)
         return ERR_MEMORY;
-    *less = *less || end.position.number < progress->have;
-    if (progress->gone && end.position.number > progress->have) {
+    compared->less = compared->less || end->position.number < progress->have;
+    if (progress->gone && end->position.number > progress->have) {
         progress->gone = false;
-        *less = true; /* What was passed over can be sent now. */
+        compared->less = true; /* What was passed over can be sent now. */
     }
-    *more = *more || end.position.number >
-                         core_held(node_core(p->config.node), &end.position.stream);
-    progress->have = end.position.number;
+    compared->more =
+        compared->more || end->position.number > core_held(core, &end->position.stream);
+    progress->have = end->position.number;
     progress->round = peer->round;
     /* Our block of that number is the proof that it lacks. */
-    if (core_heard(node_core(p->config.node), &end)) {
+    if (core_heard(core, end)) {
         progress->have--;
-        *less = true;
+        compared->less = true;
     }
     if (progress->sent < progress->have)
         progress->sent = progress->have;
     return ERR_OK;
+}
+
+static bool next_item(struct reader *r, struct stream_end *end)
+{
+    if (r->left == 0)
+        return false;
+    read_copy(r, end->position.stream.byte, ID_BYTES);
+    end->position.number = read_u64(r);
+    read_copy(r, end->hash.byte, HASH_BYTES);
+    return true;
+}
+
+/* The streams before this one that the HAVE leaves out: each ends where the one after it says. */
+static enum err have_before(struct peers *p, struct peer *peer, const struct id *stream,
+                            struct compared *compared)
+{
+    const struct core *core = node_core(p->config.node);
+    const struct stream_end *before = core_before(core, stream);
+    const struct progress *progress;
+    enum err err = ERR_OK;
+
+    while (before != NULL && err == ERR_OK) {
+        progress = progress_of(peer, &before->position.stream);
+        if (progress == NULL)
+            return ERR_MEMORY;
+        if (progress->round == peer->round)
+            break; /* It was named. */
+        err = have_stream(p, peer, before, compared);
+        before = core_before(core, &before->position.stream);
+    }
+    return err;
+}
+
+/* First all that is named, for it goes before what is concluded. */
+static enum err have_streams(struct peers *p, struct peer *peer, struct reader items,
+                             struct compared *compared)
+{
+    struct reader again = items;
+    struct stream_end end;
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK && next_item(&items, &end))
+        err = have_stream(p, peer, &end, compared);
+    while (err == ERR_OK && next_item(&again, &end))
+        if (end.position.number > 0)
+            err = have_before(p, peer, &end.position.stream, compared);
+    return err;
 }
 
 /* Counting may begin. */
@@ -444,27 +501,28 @@ static enum err have(struct peers *p, struct peer *peer,
     const uint8_t *digest = read_bytes(&r, HASH_BYTES);
     uint32_t count = read_u32(&r);
     struct progress *progress, *next;
-    bool less = false, more = false;
-    enum err err = r.left == (size_t)count * CORE_HAVE_ITEM ? ERR_OK : ERR_MALFORMED;
+    struct compared compared = {0};
+    enum err err;
 
+    if (r.bad || r.left != (size_t)count * CORE_HAVE_ITEM)
+        return ERR_MALFORMED;
     peer->round++;
-    for (uint32_t i = 0; i < count && err == ERR_OK; i++)
-        err = have_item(p, peer, &r, &less, &more);
+    err = have_streams(p, peer, r, &compared);
     if (err != ERR_OK)
         return err;
     HASH_ITER(hh, peer->progress, progress, next)
     {
         if (progress->round != peer->round && progress->have > 0) {
             progress->have = 0; /* It was wiped: it must be believed. */
-            less = true;
+            compared.less = true;
         }
     }
-    if (!more && peer_lacks(p, peer) == 0)
+    if (!compared.more && peer_lacks(p, peer) == 0)
         compare(p, peer, digest);
-    if (!more && !core_is_open(node_core(p->config.node)))
+    if (!compared.more && !core_is_open(node_core(p->config.node)))
         join(p, peer->config.name);
-    if (less || !peer->heard_have)
-        peer_rewind(peer, less);
+    if (compared.less || !peer->heard_have)
+        peer_rewind(peer, compared.less);
     peer->heard_have = true;
     feed_acknowledge(peer, &peer->own, now_ms);
     feed_acknowledge(peer, &peer->relay, now_ms);
@@ -688,9 +746,12 @@ static enum err act(struct peers *p, struct peer *peer,
 /* Something true was heard. Where the conversation begins with it, both say what they hold. */
 static void connected(struct peer *peer, bool was_up, uint64_t now_ms)
 {
+    bool same = peer->runs == link_runs(peer->link);
+
     peer->heard_ms = now_ms;
-    if (!link_up(peer->link) || was_up)
+    if (!link_up(peer->link) || (was_up && same))
         return;
+    peer->runs = link_runs(peer->link);
     peer->heard_have = false;
     peer->wants_have = true;
     log_info("peer %s: connected", peer->config.name);
@@ -747,6 +808,13 @@ static void send_payload(struct peers *p, size_t i, uint8_t type, size_t len)
     p->config.send(p->config.arg, i, p->sealed, sealed);
 }
 
+static bool knows(const void *arg, const struct id *stream)
+{
+    const struct peer *peer = arg;
+
+    return peer->heard_have && have_of(peer, stream) > 0;
+}
+
 static void send_have(struct peers *p, size_t i, uint64_t now_ms)
 {
     const size_t head = HASH_BYTES + sizeof(uint32_t);
@@ -754,7 +822,8 @@ static void send_have(struct peers *p, size_t i, uint64_t now_ms)
     struct core *core = node_core(p->config.node);
     struct hash digest;
     bool more;
-    size_t len = core_have(core, p->payload + head, sizeof p->payload - head, &more);
+    size_t len = core_have(core, knows, p->peer[i], p->payload + head,
+                           sizeof p->payload - head, &more);
 
     if (more)
         log_alarm("there are more streams than one message can name");

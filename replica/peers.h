@@ -14,7 +14,8 @@
  * nothing at all. One checkpoint is fetched at a time, from one peer.
  *
  * Payloads, integers little-endian:
- *   HAVE    digest of the state [32], u32 count; per stream: id [16], u64 number, hash [32] of that block
+ *   HAVE    digest of the state [32], u32 count; per stream: id [16], u64 number, hash [32] of that block. A stream that
+ *           is not in it is held at 0, or up to where the one after it says (core_have())
  *   BLOCKS  per block: u32 length, the block's bytes
  *   CHECKPOINT, WANT  transfer.h */
 #ifndef REPLICA_PEERS_H
@@ -63,7 +64,7 @@ struct peers;
 struct peers *peers_new(const struct peers_config *config);
 void peers_free(struct peers *p);
 
-/* The peers from now on; those that stay, by key, keep their conversation. A cluster that begins with
+/* The peers from now on; those that stay, by key, keep their conversation. Nothing may be gathered or unwritten. A cluster that begins with
  * them, because none of them holds a block, is named by all their keys: so they need not agree on who founds it.
  * Errors: ERR_RANGE      more than PEERS_MAX
  *         ERR_MALFORMED  a key that is none; *bad is its index

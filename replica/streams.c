@@ -40,18 +40,38 @@ bool streams_add_own(struct streams *s, struct stream *stream)
     return true;
 }
 
-struct stream *streams_add(struct streams *s, const struct id *id,
-                           const struct public_key *key, const char *name,
-                           uint8_t name_len, bool own)
+static void name_before(struct stream *before, struct stream *after)
+{
+    if (before->after != NULL && before->after != after)
+        before->contested = true;
+    before->after = after;
+}
+
+/* Streams come in any order. */
+static void connect_stream(struct streams *s, struct stream *stream)
+{
+    struct stream *before = streams_find(s, &stream->before.position.stream);
+
+    if (before != NULL)
+        name_before(before, stream);
+    for (struct stream *other = s->table; other != NULL; other = other->hh.next)
+        if (id_equal(&other->before.position.stream, &stream->end.position.stream))
+            name_before(stream, other);
+}
+
+static struct stream *add_stream(struct streams *s, const struct id *id,
+                                 const struct block_origin *origin, bool own)
 {
     struct stream *stream = calloc(1, sizeof *stream);
 
     if (stream == NULL)
         return NULL;
     stream->end.position.stream = stream->taken.position.stream = *id;
-    stream->key = *key;
-    stream->name_len = name_len;
-    memcpy(stream->name, name, name_len);
+    stream->key = origin->key;
+    stream->before = origin->before;
+    stream->provisional = origin->provisional;
+    stream->name_len = origin->name_len;
+    memcpy(stream->name, origin->name, origin->name_len);
     if (own && !streams_add_own(s, stream)) {
         free(stream);
         return NULL;
@@ -63,7 +83,27 @@ struct stream *streams_add(struct streams *s, const struct id *id,
         return NULL;
     }
     s->count++;
+    s->provisional = s->provisional || stream->provisional;
     return stream;
+}
+
+struct stream *streams_add(struct streams *s, const struct id *id,
+                           const struct block_origin *origin, bool own)
+{
+    struct stream *stream = add_stream(s, id, origin, own);
+
+    if (stream != NULL)
+        connect_stream(s, stream);
+    return stream;
+}
+
+bool stream_is_named(const struct stream *stream)
+{
+    const struct stream *after = stream->after;
+
+    return after != NULL && !stream->contested && after->end.position.number > 0 &&
+           after->before.position.number == stream->end.position.number &&
+           hash_equal(&after->before.hash, &stream->end.hash);
 }
 
 void streams_forget_own(struct streams *s)
@@ -85,8 +125,22 @@ static int stream_order(const struct stream *a, const struct stream *b)
 
 size_t streams_encoded_max(const struct streams *s)
 {
-    return 20 + s->count * (2 * ID_BYTES + 10 + HASH_BYTES + PUBLIC_KEY_BYTES + 1 +
-                            NODE_NAME_MAX);
+    return 20 + s->count * (2 * (ID_BYTES + 10 + HASH_BYTES) + PUBLIC_KEY_BYTES + 1 +
+                            NODE_NAME_MAX + 1);
+}
+
+static void put_end(struct writer *w, const struct stream_end *end)
+{
+    write_bytes(w, end->position.stream.byte, ID_BYTES);
+    write_varint(w, end->position.number);
+    write_bytes(w, end->hash.byte, HASH_BYTES);
+}
+
+static void get_end(struct reader *r, struct stream_end *end)
+{
+    read_copy(r, end->position.stream.byte, ID_BYTES);
+    end->position.number = read_varint(r);
+    read_copy(r, end->hash.byte, HASH_BYTES);
 }
 
 void streams_encode(struct streams *s, struct writer *w)
@@ -95,12 +149,12 @@ void streams_encode(struct streams *s, struct writer *w)
     write_varint(w, s->count);
     for (const struct stream *stream = s->table; stream != NULL;
          stream = stream->hh.next) {
-        write_bytes(w, stream->end.position.stream.byte, ID_BYTES);
-        write_varint(w, stream->end.position.number);
-        write_bytes(w, stream->end.hash.byte, HASH_BYTES);
+        put_end(w, &stream->end);
         write_bytes(w, stream->key.byte, PUBLIC_KEY_BYTES);
         write_u8(w, stream->name_len);
         write_bytes(w, stream->name, stream->name_len);
+        put_end(w, &stream->before);
+        write_u8(w, stream->provisional);
     }
 }
 
@@ -108,21 +162,21 @@ void streams_encode(struct streams *s, struct writer *w)
 static enum err stream_decode(struct streams *s, struct reader *r,
                               const struct stream **last)
 {
+    struct block_origin origin = {0};
     struct stream_end end = {0};
     struct stream *stream;
-    struct public_key key;
-    const char *name;
-    uint8_t name_len;
 
-    read_copy(r, end.position.stream.byte, ID_BYTES);
-    end.position.number = read_varint(r);
-    read_copy(r, end.hash.byte, HASH_BYTES);
-    read_copy(r, key.byte, PUBLIC_KEY_BYTES);
-    name_len = read_u8(r);
-    name = (const char *)read_bytes(r, name_len);
-    if (r->bad || name_len > NODE_NAME_MAX || end.position.number == 0)
+    get_end(r, &end);
+    read_copy(r, origin.key.byte, PUBLIC_KEY_BYTES);
+    origin.name_len = read_u8(r);
+    if (origin.name_len > NODE_NAME_MAX)
         return ERR_MALFORMED;
-    stream = streams_add(s, &end.position.stream, &key, name, name_len, false);
+    read_copy(r, origin.name, origin.name_len);
+    get_end(r, &origin.before);
+    origin.provisional = read_bool(r);
+    if (r->bad || end.position.number == 0)
+        return ERR_MALFORMED;
+    stream = add_stream(s, &end.position.stream, &origin, false);
     if (stream == NULL)
         return ERR_MEMORY;
     stream->end = stream->taken = end;
@@ -140,6 +194,12 @@ enum err streams_decode(struct streams *s, struct reader *r)
 
     for (uint64_t i = 0; i < count && err == ERR_OK; i++)
         err = stream_decode(s, r, &last);
+    for (struct stream *stream = s->table; stream != NULL; stream = stream->hh.next) {
+        struct stream *before = streams_find(s, &stream->before.position.stream);
+
+        if (before != NULL)
+            name_before(before, stream);
+    }
     return err;
 }
 

@@ -16,8 +16,14 @@
 struct stream {
     struct stream_end end; /* the last block held: durable, applied */
     struct stream_end
-        taken;             /* the last block that was taken; it may not be durable yet */
-    struct public_key key; /* of the node that writes it */
+        taken; /* the last block that was taken; it may not be durable yet */
+    /* What its first block says. */
+    struct public_key key;    /* of the node that writes it */
+    struct stream_end before; /* of the same node's stream before, as its disk knew it */
+    bool provisional;         /* what its numbers are, or FINAL */
+    /* The stream that names this one as the one before it. NULL: none is here. */
+    struct stream *after;
+    bool contested; /* two do: an old copy was restored, or there are two copies */
     /* This node's streams are counted from 1 in the order in which they began; others have 0. */
     uint64_t own;
     bool
@@ -32,6 +38,7 @@ struct streams {
     size_t count;
     struct stream **own; /* own[i]->own == i + 1 */
     size_t own_count, own_size;
+    bool provisional; /* one of them is */
 };
 
 /* Zero-initialised is empty. */
@@ -39,8 +46,9 @@ void streams_clear(struct streams *s);
 struct stream *streams_find(const struct streams *s, const struct id *id);
 /* A new one, with no block yet. own: it is this node's. NULL without memory. */
 struct stream *streams_add(struct streams *s, const struct id *id,
-                           const struct public_key *key, const char *name,
-                           uint8_t name_len, bool own);
+                           const struct block_origin *origin, bool own);
+/* Does the stream end just where the one after it says? Then that one tells of both. */
+bool stream_is_named(const struct stream *stream);
 /* Which streams are this node's is told anew: first none of them, then one after another, in the order in which
  * they were written. False without memory. */
 void streams_forget_own(struct streams *s);

@@ -223,8 +223,9 @@ static enum err take_before(struct verify *v, const struct block *block)
         return misfit(v,
                       "a block of a stream that the checkpoint behind it does not know");
     if (stream == NULL) {
-        stream =
-            streams_add(&v->before, id, &known->key, known->name, known->name_len, false);
+        struct block_origin origin = {.key = known->key};
+
+        stream = streams_add(&v->before, id, &origin, false);
         if (stream == NULL)
             return ERR_MEMORY;
     } else if (block->number != stream->end.position.number + 1 ||

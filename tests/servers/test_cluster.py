@@ -273,6 +273,10 @@ class Cluster(ServerTest):
         self.assertSame([a, b])
         self.assertIn("numbers      PROVISIONAL", a.ctl("status").stdout)
         self.assertRegex(a.ctl("peers").stdout, r"(?m)^n2 +127.0.0.1:\d+ +\S+ s ago +connected")
+        a.count("load")
+        a.stop()
+        a.knows().start()
+        self.assertEqual(a.count("load")["TALLY_STATUS"], "PROVISIONAL", "b may go on counting")
 
     def test_a_node_with_a_wrong_key_gets_nothing_and_is_told_of(self):
         a, b = self.cluster(2)

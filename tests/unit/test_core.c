@@ -61,6 +61,20 @@ static void tear_down(void)
 
 TestSuite(core, .init = set_up, .fini = tear_down);
 
+static struct public_key peer_key;
+
+/* This many peers stand in the configuration now. */
+static void have_peers(size_t peers)
+{
+    struct id stream = history_id(next_stream++);
+
+    peer_key = history_key(2).public;
+    cr_assert_eq(core_trust(core, &peer_key, peers), ERR_OK);
+    if (core_stream_outdated(core))
+        core_new_stream(core, &stream);
+    core_open(core);
+}
+
 static enum core_verdict ask(const struct msg_count_req *req, uint64_t ticket,
                              struct msg_count_rep *rep)
 {
@@ -455,6 +469,138 @@ Test(core, the_same_id_at_two_nodes_counts_twice_in_provisional_totals)
 }
 
 /* ---- what is refused ---- */
+
+/* ---- FINAL and PROVISIONAL ---- */
+
+static enum status counted(uint64_t id)
+{
+    gather(id, "a", 1);
+    commit();
+    cr_assert_eq(reply_count, 1);
+    return replies[0].rep.status;
+}
+
+static enum status repeated(uint64_t id)
+{
+    struct msg_count_req req = history_req(id, "a", 1);
+
+    return answered(&req);
+}
+
+Test(core, numbers_are_FINAL_until_the_node_has_a_peer_and_PROVISIONAL_ever_after)
+{
+    cr_expect_eq(counted(1), STATUS_FINAL);
+    have_peers(1);
+    cr_expect_eq(core_status(core), STATUS_PROVISIONAL);
+    cr_expect_eq(counted(2), STATUS_PROVISIONAL);
+    have_peers(0);
+    cr_expect_eq(counted(3), STATUS_PROVISIONAL, "the peer may have counted, too");
+    restart();
+    cr_expect_eq(counted(4), STATUS_PROVISIONAL, "the log says so");
+    cr_expect_eq(get("a").status, STATUS_PROVISIONAL);
+}
+
+Test(core, a_repeat_is_FINAL_or_PROVISIONAL_as_its_first_answer_was)
+{
+    counted(1);
+    have_peers(1);
+    counted(2);
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(repeated(1), STATUS_FINAL);
+        cr_expect_eq(repeated(2), STATUS_PROVISIONAL);
+        restart();
+        core_open(core);
+    }
+}
+
+Test(core, peers_that_come_and_go_before_anything_is_counted_leave_numbers_FINAL)
+{
+    cr_expect_eq(counted(1), STATUS_FINAL);
+    have_peers(1);
+    have_peers(0);
+    cr_expect_eq(counted(2), STATUS_FINAL);
+}
+
+static bool knows_all(const void *arg, const struct id *stream)
+{
+    (void)arg;
+    (void)stream;
+    return true;
+}
+
+static bool knows_none(const void *arg, const struct id *stream)
+{
+    (void)arg;
+    (void)stream;
+    return false;
+}
+
+/* How many streams a HAVE names; *first is the number that it says of this stream, -1 where it is not there. */
+static size_t have(core_knows_fn *knows, const struct id *stream, int64_t *number)
+{
+    static uint8_t bytes[64 * CORE_HAVE_ITEM];
+    bool more;
+    size_t len = core_have(core, knows, NULL, bytes, sizeof bytes, &more);
+
+    cr_assert_not(more);
+    *number = -1;
+    for (size_t at = 0; at < len; at += CORE_HAVE_ITEM) {
+        struct reader r = reader_of(bytes + at + ID_BYTES, 8);
+
+        if (memcmp(bytes + at, stream, ID_BYTES) == 0)
+            *number = (int64_t)read_u64(&r);
+    }
+    return len / CORE_HAVE_ITEM;
+}
+
+Test(core, a_stream_that_ended_is_left_out_of_a_HAVE_for_whoever_knows_the_one_after_it)
+{
+    struct id first = config.stream;
+    int64_t number;
+
+    for (uint64_t i = 0; i < 20; i++) {
+        count(i, "a", 1);
+        restart();
+    }
+    cr_expect_eq(have(knows_none, &first, &number), 20);
+    cr_expect_eq(number, 1);
+    cr_expect_eq(have(knows_all, &first, &number), 1);
+    cr_expect_eq(number, -1);
+}
+
+Test(core, a_stream_that_the_one_after_it_names_and_that_is_not_held_is_said_to_be_at_0)
+{
+    struct id first = config.stream, second;
+    struct history later = {0};
+    int64_t number;
+
+    count(1, "a", 1);
+    restart();
+    second = config.stream;
+    count(2, "a", 1);
+    history_add(&later, history.blocks[1].bytes, history.blocks[1].len);
+    core_free(core);
+    core = core_new(&config);
+    cr_assert_eq(history_replay(&later, core), ERR_OK);
+    cr_expect_eq(have(knows_all, &first, &number), 2);
+    cr_expect_eq(number, 0);
+    have(knows_all, &second, &number);
+    cr_expect_eq(number, 1);
+    history_free(&later);
+}
+
+Test(core, a_HAVE_that_does_not_fit_says_so_and_is_cut_between_two_streams)
+{
+    uint8_t bytes[2 * CORE_HAVE_ITEM - 1];
+    bool more;
+
+    count(1, "a", 1);
+    restart();
+    count(2, "a", 1);
+    cr_expect_eq(core_have(core, knows_none, NULL, bytes, sizeof bytes, &more),
+                 CORE_HAVE_ITEM);
+    cr_expect(more);
+}
 
 Test(core, totals_stop_at_2_to_the_62_on_both_sides)
 {

@@ -135,6 +135,62 @@ Test(peers,
     cluster_free(c);
 }
 
+struct longest {
+    size_t len;
+};
+
+static void look_for_length(void *arg, const uint8_t *bytes, size_t len)
+{
+    struct longest *longest = arg;
+
+    (void)bytes;
+    longest->len = len > longest->len ? len : longest->len;
+}
+
+Test(peers, restarts_make_messages_no_longer)
+{
+    struct cluster *c = cluster_new(3, 1);
+    struct longest longest = {0};
+
+    for (unsigned i = 0; i < 30; i++) {
+        count_many(c, 0, "hits", 1);
+        cluster_run(c, 1200);
+        cluster_crash(c, 0);
+        cluster_start(c, 0);
+        cluster_run(c, 1200);
+    }
+    cluster_listen(c, look_for_length, &longest);
+    cluster_run(c, 5000);
+    cr_assert_gt(longest.len, 0);
+    cr_assert_leq(longest.len, LINK_OVERHEAD + 64 + 3 * CORE_HAVE_ITEM);
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(peers, a_node_that_lost_its_disk_gets_back_streams_that_ended_long_ago)
+{
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct cluster *c = cluster_new(3, seed);
+
+        for (unsigned i = 0; i < 20; i++) {
+            count_many(c, i % 2, "hits", 2);
+            cluster_run(c, 1500);
+            cluster_crash(c, i % 2);
+            cluster_start(c, i % 2);
+            cluster_run(c, 500);
+        }
+        cluster_crash(c, 2);
+        cluster_wipe(c, 2);
+        cluster_set_loss(c, 30, 20);
+        cluster_start(c, 2);
+        cluster_run(c, 30000);
+        cr_assert_eq(cluster_total(c, 2, "hits"), 40, "seed %d: %d", (int)seed,
+                     (int)cluster_total(c, 2, "hits"));
+        cr_assert(cluster_equal(c));
+        cluster_free(c);
+    }
+}
+
 Test(peers, a_node_restored_from_an_old_backup_loses_and_doubles_nothing)
 {
     struct cluster *c = cluster_new(3, 1);

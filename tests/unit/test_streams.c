@@ -22,12 +22,25 @@ static void tear_down(void)
 
 TestSuite(streams, .init = set_up, .fini = tear_down);
 
+static struct stream_end end_of(uint64_t id)
+{
+    return (struct stream_end){.position = {history_id(id), 10 * id},
+                               .hash = {.byte = {(uint8_t)id}}};
+}
+
+/* The id-th of one node, the one before it being id - 1. */
 static struct stream *add(struct streams *s, uint64_t id, bool own)
 {
     const struct id stream_id = history_id(id);
-    const struct public_key key = history_key((uint8_t)id).public;
-    struct stream *stream = streams_add(s, &stream_id, &key, "node-7", 6, own);
+    struct block_origin origin = {.key = history_key((uint8_t)id).public,
+                                  .name_len = 6,
+                                  .name = "node-7",
+                                  .provisional = id % 3 == 0};
+    struct stream *stream;
 
+    if (id > 1)
+        origin.before = end_of(id - 1);
+    stream = streams_add(s, &stream_id, &origin, own);
     cr_assert_not_null(stream);
     cr_expect_eq(stream->end.position.number, 0);
     stream->end.position.number = 10 * id;
@@ -50,6 +63,13 @@ static size_t encode(struct streams *s)
     cr_assert_not(w.full);
     cr_assert_leq(w.len, streams_encoded_max(s));
     return w.len;
+}
+
+/* Once that one has a block, too. */
+static size_t encode_with_blocks(struct streams *s, const struct id *id)
+{
+    streams_find(s, id)->end.position.number = 1;
+    return encode(s);
 }
 
 static enum err decode(struct streams *s, size_t len)
@@ -121,7 +141,11 @@ Test(streams, what_was_encoded_is_decoded_their_own_order_included)
                          PUBLIC_KEY_BYTES);
         cr_expect_eq(stream->name_len, 6);
         cr_expect_arr_eq(stream->name, "node-7", 6);
+        cr_expect_eq(stream->before.position.number, 10 * (i - 1));
+        cr_expect_eq(stream->provisional, i % 3 == 0);
+        cr_expect_eq(stream_is_named(stream), i < 50, "%d", (int)i);
     }
+    cr_expect(other.provisional);
     w = writer_of(bytes, sizeof bytes);
     streams_encode_own(&streams, &w);
     r = reader_of(bytes, w.len);
@@ -148,7 +172,40 @@ Test(streams, an_encoding_cut_anywhere_is_malformed)
     cr_expect_eq(decode(&other, len + 1), ERR_MALFORMED);
 }
 
-enum { ENTRY = ID_BYTES + 1 + HASH_BYTES + PUBLIC_KEY_BYTES + 1 + 6 };
+Test(streams, a_stream_is_named_by_the_one_after_it_where_it_ends_as_that_one_says)
+{
+    struct stream *second = add(&streams, 2, false), *first = add(&streams, 1, false);
+
+    cr_expect(stream_is_named(first), "in whatever order they came");
+    cr_expect_not(stream_is_named(second));
+    first->end.position.number++;
+    cr_expect_not(stream_is_named(first), "longer");
+    first->end.position.number--;
+    first->end.hash.byte[0]++;
+    cr_expect_not(stream_is_named(first), "another block");
+    first->end.hash.byte[0]--;
+    second->end.position.number = 0;
+    cr_expect_not(stream_is_named(first), "the one after it is not durable");
+}
+
+Test(streams, a_stream_that_two_name_is_not_told_of_by_either)
+{
+    const struct id copy = history_id(77);
+    const struct block_origin origin = {.before = end_of(1)};
+    struct stream *first = add(&streams, 1, false);
+
+    add(&streams, 2, false);
+    cr_assert_not_null(streams_add(&streams, &copy, &origin, false));
+    cr_expect_not(stream_is_named(first));
+    cr_assert_eq(decode(&other, encode_with_blocks(&streams, &copy)), ERR_OK);
+    cr_expect_not(stream_is_named(find(&other, 1)));
+}
+
+enum {
+    END = ID_BYTES + 1 + HASH_BYTES,
+    ENTRY = END + PUBLIC_KEY_BYTES + 1 + 6 + END + 1,
+    NAME_AT = END + PUBLIC_KEY_BYTES, /* its length */
+};
 
 Test(streams, streams_that_are_not_in_the_order_of_their_ids_are_malformed)
 {
@@ -178,11 +235,12 @@ Test(streams, a_stream_without_a_block_or_with_a_name_too_long_is_malformed)
     cr_expect_eq(decode(&other, len), ERR_MALFORMED);
     streams_clear(&other);
     encode(&streams);
-    memset(bytes + len, 'n', 33);
-    bytes[1 + ENTRY - 7] = 32;
+    memmove(bytes + 1 + NAME_AT + 1 + 32, bytes + 1 + NAME_AT + 1 + 6, END + 1);
+    memset(bytes + 1 + NAME_AT + 1, 'n', 32);
+    bytes[1 + NAME_AT] = 32;
     cr_expect_eq(decode(&other, len - 6 + 32), ERR_OK);
     streams_clear(&other);
-    bytes[1 + ENTRY - 7] = 33;
+    bytes[1 + NAME_AT] = 33;
     cr_expect_eq(decode(&other, len - 6 + 33), ERR_MALFORMED);
 }
 
