@@ -28,7 +28,7 @@ struct verify {
     bool key_known;
     bool
         adopted; /* since the last checkpoint the log says that another node's was taken over */
-    bool shared; /* there are streams with another key: this node has peers */
+    bool shared; /* there are streams with another key, or made by a node with peers */
     /* The first number that does not fit. It counts only if the log turns out not to be shared. */
     struct verify_report number;
 };
@@ -56,22 +56,24 @@ static enum err misfit_checkpoint(struct verify *v, uint64_t number, const char 
     return misfit(v, "%s", reason);
 }
 
-static void see_key(struct verify *v, const struct public_key *key, bool first)
+static void see_stream(struct verify *v, const struct public_key *key, bool provisional,
+                       bool first)
 {
     if (first && !v->key_known)
         v->key = *key;
     else if (memcmp(v->key.byte, key->byte, sizeof key->byte) != 0)
         v->shared = true;
+    v->shared = v->shared || provisional;
 }
 
-static void see_keys(struct verify *v)
+static void see_streams(struct verify *v)
 {
     const struct stream *stream, *next;
     bool first = true;
 
     HASH_ITER(hh, core_streams(v->core)->table, stream, next)
     {
-        see_key(v, &stream->key, first);
+        see_stream(v, &stream->key, stream->provisional, first);
         first = false;
     }
 }
@@ -116,7 +118,7 @@ static enum err load_checkpoints(struct verify *v)
     if (err != ERR_OK)
         return err;
     v->report->checkpoints = v->count;
-    see_keys(v);
+    see_streams(v);
     return ERR_OK;
 }
 
@@ -169,7 +171,7 @@ static enum err begin_anew(struct verify *v, const struct checkpoint *checkpoint
                                     "the checkpoint lacks what the log before it holds");
     core_free(before);
     if (err == ERR_OK)
-        see_keys(v);
+        see_streams(v);
     return err;
 }
 
@@ -255,7 +257,7 @@ static void misnumber(struct verify *v, const struct block *block, const struct 
 
 /* The total before a group's first count, which the block is signed with, is what all counts before
  * make of it. Of a node with peers this cannot be said: their blocks may have come in between, or in
- * another order. */
+ * another order; and so may those of a copy of this node's machine, under its own key. */
 static void check_numbers(struct verify *v, const struct block *block)
 {
     struct block_cursor cursor = block_ops(block);
@@ -263,7 +265,8 @@ static void check_numbers(struct verify *v, const struct block *block)
     struct op op;
 
     if (block->number == 1)
-        see_key(v, &block->origin.key, core_streams(v->core)->count == 0);
+        see_stream(v, &block->origin.key, block->origin.provisional,
+                   core_streams(v->core)->count == 0);
     while (!v->shared && block_next_op(&cursor, &op)) {
         struct msg_get_req req = {.name_len = op.key_len};
         struct msg_get_rep rep;

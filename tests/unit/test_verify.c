@@ -203,6 +203,7 @@ struct forgery {
     size_t len;
     struct key_pair key;
     struct id stream, cluster;
+    bool provisional;
     struct hash previous;
 };
 
@@ -218,6 +219,7 @@ static void forge(struct forgery *f, uint64_t number, int64_t before)
     struct id id;
 
     head.origin.cluster = f->cluster;
+    head.origin.provisional = f->provisional;
     head.origin.key = f->key.public;
     head.origin.name_len = 3;
     memcpy(head.origin.name, "one", 3);
@@ -361,6 +363,30 @@ Test(verify, with_peers_a_number_need_not_follow_from_the_blocks_before_it)
     append(wal, &one);
     forge(&other, 1, 0);
     append(wal, &other);
+    wal_close(wal);
+    disk_posix_close(writable);
+    cr_expect_eq(verify(), ERR_OK, "%s", report.reason);
+    cr_expect_eq(report.blocks, 2);
+}
+
+/* A copy of its machine, which counted meanwhile under the same key. */
+Test(verify, with_peers_that_is_so_of_blocks_with_the_nodes_own_key_too)
+{
+    static struct forgery one, copy;
+    struct disk *writable;
+    struct wal *wal;
+
+    node_folder_stop(&folder);
+    wal = forged_log(&writable);
+    forge_begin(&one);
+    forge_begin(&copy);
+    copy.cluster = one.cluster;
+    copy.key = one.key;
+    one.provisional = copy.provisional = true;
+    forge(&one, 1, 1);
+    append(wal, &one);
+    forge(&copy, 1, 0);
+    append(wal, &copy);
     wal_close(wal);
     disk_posix_close(writable);
     cr_expect_eq(verify(), ERR_OK, "%s", report.reason);
