@@ -14,11 +14,11 @@
  *       "full": new counts are refused for want of disk space; "busy": a file is being made
  *       only from a process: "digest": of the counters, equal where they are; "numbers": "FINAL", or "PROVISIONAL" in a cluster; "joining": none are said yet,
  *       because this node is to catch up first; "peer_listen": "host:port" or null; "peers": {"count",
- *       "connected", "strangers": messages that no peer has sealed, "cut_off": connections closed}
+ *       "connected", "rivals": peers with whose key more than one process is alive, "strangers": messages that no peer has sealed, "cut_off": connections closed}
  *   {"do": "peers"}
  *       "peers": [{"name", "address", "reached": its address takes connections, "connected", "behind": blocks
  *       that it lacks, null before it said what it holds, "too_far": the log has no more what it lacks,
- *       "differs": it had another state with the same blocks,
+ *       "differs": it had another state with the same blocks, "rivals": more than one process with its key is alive,
  *       "heard_ms": since its last message, null: never, "sent", "received": blocks, "refused": blocks,
  *       "forged", "stale": messages}]
  *   {"do": "get", "name": NAME}

@@ -69,6 +69,10 @@ static void print_cluster(const json_t *status)
     if (strangers > 0)
         printf("; %" JSON_INTEGER_FORMAT " messages of strangers dropped", strangers);
     putchar('\n');
+    if (ctl_number(peers, "rivals") > 0)
+        puts(
+            "             COPIED: more than one process is alive with the key of one peer: see "
+            "tallyctl peers");
 }
 
 static void print_status(const json_t *status)
@@ -105,7 +109,8 @@ enum ctl_exit ctl_status(struct ctl *ctl, const char *arg)
         print_status(status);
     if (!ctl->node.running)
         code = CTL_UNREACHABLE;
-    else if (json_is_true(json_object_get(status, "full")))
+    else if (json_is_true(json_object_get(status, "full")) ||
+             ctl_number(json_object_get(status, "peers"), "rivals") > 0)
         code = CTL_NOT_FINE;
     json_decref(status);
     return code;
@@ -187,6 +192,8 @@ static void print_peer(const json_t *peer, int name_width, int address_width)
            text_at(peer, "address"), when, state);
     if (json_is_true(json_object_get(peer, "differs")))
         printf("; ITS COUNTERS DIFFER though it holds the same blocks");
+    if (json_is_true(json_object_get(peer, "rivals")))
+        printf("; COPIED: another process with its key is alive, too");
     if (refused > 0)
         printf("; %" JSON_INTEGER_FORMAT " of its blocks REFUSED", refused);
     if (forged > 0)

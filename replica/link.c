@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/byte.h"
+#include "replica/rivals.h"
 
 static_assert((int)LINK_NONCE_BYTES == (int)BOX_NONCE_BYTES, "a run and a number");
 static_assert((int)LINK_OVERHEAD == LINK_HINT_BYTES + LINK_NONCE_BYTES + BOX_OVERHEAD +
@@ -26,6 +27,7 @@ struct link {
     struct id echo,
         echo_run; /* what the next HELLO echoes, and whose: maybe not the present run's */
     bool wants_hello, up;
+    struct rivals rivals;
 };
 
 struct link *link_new(const struct crypto *crypto, const struct key_pair *own,
@@ -136,7 +138,7 @@ static void adopt(struct link *link, const struct opened *o, const struct id *fr
 }
 
 static enum link_verdict hello(struct link *link, const struct opened *o,
-                               const struct id *fresh)
+                               const struct id *fresh, uint64_t now_ms)
 {
     bool proven = id_equal(&o->echo, &link->challenge);
     bool present = link->runs > 0 && id_equal(&o->run, &link->peer_run);
@@ -145,6 +147,8 @@ static enum link_verdict hello(struct link *link, const struct opened *o,
     if (o->message.len != LINK_HELLO_BYTES)
         return LINK_FORGED;
     if (present && o->number <= link->peer_number)
+        return LINK_STALE;
+    if (!rivals_heard(&link->rivals, &o->run, o->number, now_ms))
         return LINK_STALE;
     /* Whoever asks is told our challenge, so that he can prove himself, and his own, so that we do. */
     memcpy(link->echo.byte, o->message.payload, ID_BYTES);
@@ -158,6 +162,7 @@ static enum link_verdict hello(struct link *link, const struct opened *o,
     }
     if (!present) {
         adopt(link, o, fresh);
+        rivals_proven(&link->rivals, now_ms);
         link->peer_number = o->number;
         link->wants_hello = true;
     }
@@ -168,14 +173,15 @@ static enum link_verdict hello(struct link *link, const struct opened *o,
 }
 
 enum link_verdict link_open(struct link *link, uint8_t *bytes, size_t len,
-                            const struct id *fresh, struct link_message *message)
+                            const struct id *fresh, uint64_t now_ms,
+                            struct link_message *message)
 {
     struct opened o;
 
     if (!open_box(link, bytes, len, &o))
         return LINK_FORGED;
     if (o.message.type == LINK_HELLO)
-        return hello(link, &o, fresh);
+        return hello(link, &o, fresh, now_ms);
     if (link->runs == 0 || !id_equal(&o.run, &link->peer_run) ||
         o.number <= link->peer_number)
         return LINK_STALE;
@@ -183,6 +189,7 @@ enum link_verdict link_open(struct link *link, uint8_t *bytes, size_t len,
         link->wants_hello = true; /* Ours, with the challenge drawn last, was lost. */
         return LINK_STALE;
     }
+    rivals_heard(&link->rivals, &o.run, o.number, now_ms);
     link->peer_number = o.number;
     link->up = true; /* Only whoever knows us sends such. */
     *message = o.message;
@@ -202,6 +209,11 @@ bool link_wants_hello(const struct link *link)
 bool link_up(const struct link *link)
 {
     return link->up;
+}
+
+bool link_rivals(const struct link *link, uint64_t now_ms)
+{
+    return rivals_alive(&link->rivals, now_ms);
 }
 
 void link_down(struct link *link)

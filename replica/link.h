@@ -1,6 +1,6 @@
 /* replica/link.h: one end of the conversation with one peer: seals what goes out, opens what comes in, and lets
  * nothing through that is forged, reflected, replayed or meant for somebody else. No I/O, no clock, no
- * random numbers. What travels may be lost, repeated and reordered.
+ * random numbers: they come in with the call. What travels may be lost, repeated and reordered.
  *
  * A sealed message is
  *     hint [8]      the first bytes of the sender's public key: whose box to open
@@ -10,9 +10,13 @@
  * Both ends share one box key, so the sender's key inside tells a message from its own reflection. The echo is the
  * receiver's latest challenge: who knows it has heard from the receiver since that was drawn.
  *
- * HELLO carries the sender's challenge [16], and a u8: 1 if the receiver's run is its present one. A run that is not the present one becomes it only by a HELLO that echoes
- * our challenge, which is then drawn anew: so nothing recorded earlier can be played back. Everything else must be
- * of the present run, newer than the last, and echo our challenge. */
+ * HELLO carries the sender's challenge [16], and a u8: 1 if the receiver's run is its present one. A run that is not
+ * the present one becomes it only by a HELLO that echoes our challenge, which is then drawn anew: so nothing
+ * recorded earlier can be played back. Everything else must be of the present run, newer than the last, and echo our
+ * challenge.
+ *
+ * Two processes with the peer's key that live at one time (rivals.h) do no harm here: one of them is the present
+ * run, and the other only greets, or they take turns. It is noticed. */
 #ifndef REPLICA_LINK_H
 #define REPLICA_LINK_H
 #include <stdbool.h>
@@ -46,7 +50,7 @@ enum link_verdict {
     LINK_GREETED, /* a HELLO: it was dealt with; answer it when link_wants_hello() */
     LINK_FORGED,  /* not sealed by this peer for us, or too long or short */
     LINK_STALE, /* repeated, overtaken, of another run, or without our challenge: dropped */
-    LINK_OLD, /* a HELLO of another run than the present one, which is not proven: see link_rival() */
+    LINK_OLD,   /* a HELLO of another run than the present one, which is not proven */
 };
 
 struct link_message {
@@ -69,7 +73,8 @@ bool link_is_for(const struct link *link, const uint8_t *bytes, size_t len);
 
 /* Open a message in place. fresh: random, for a new challenge. */
 enum link_verdict link_open(struct link *link, uint8_t *bytes, size_t len,
-                            const struct id *fresh, struct link_message *message);
+                            const struct id *fresh, uint64_t now_ms,
+                            struct link_message *message);
 
 /* Seal payload (at most LINK_PAYLOAD_MAX) into out, which has room for len + LINK_OVERHEAD bytes. Returns the
  * message's length. Anything but HELLO only once link_up(). */
@@ -84,6 +89,8 @@ bool link_wants_hello(const struct link *link);
 bool link_up(const struct link *link);
 /* How many runs of the peer have proven themselves: another one knows nothing of what was said to the last. */
 uint64_t link_runs(const struct link *link);
+/* More than one process with the peer's key is alive, or what an ended one has said is played back. */
+bool link_rivals(const struct link *link, uint64_t now_ms);
 /* Nothing was heard for too long: start again with HELLOs. The present run is kept until another proves itself. */
 void link_down(struct link *link);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "replica/rivals.h"
 #include "replica/streams.h"
 
 enum {
@@ -770,7 +771,7 @@ enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now
         return ERR_OK; /* Whoever listens counts them. */
     was_up = link_up(peer->link);
     p->config.random(&fresh, sizeof fresh);
-    switch (link_open(peer->link, bytes, len, &fresh, &message)) {
+    switch (link_open(peer->link, bytes, len, &fresh, now_ms, &message)) {
     case LINK_TAKEN:
         connected(peer, was_up, now_ms);
         return act(p, peer, &message, now_ms);
@@ -992,10 +993,30 @@ static void fetch_turn(struct peers *p, size_t i, uint64_t now_ms)
     send_payload(p, i, LINK_WANT, w.len);
 }
 
+/* What each of them has counted stands: it is in streams of its own. But the others send to one address. */
+static void watch_rivals(struct peer *peer, uint64_t now_ms)
+{
+    bool rivals = link_rivals(peer->link, now_ms);
+
+    if (rivals && !peer->figures.rivals)
+        log_alarm(
+            "peer %s: another process with its key is alive, too: a copied machine (or somebody plays back what "
+            "it said earlier). No count is lost, but what the one counts that its address does not lead to comes "
+            "in only when it does. Give the copy a key of its own: let the others reach it if it has "
+            "counted, stop it, empty its state directory, and put what `tallyd -k` then prints into the others' "
+            "tally.conf",
+            peer->config.name);
+    if (!rivals && peer->figures.rivals)
+        log_info("peer %s: one process with its key for %d s: all is well again",
+                 peer->config.name, RIVALS_SEEN_MS / 1000);
+    peer->figures.rivals = rivals;
+}
+
 static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
 {
     struct peer *peer = p->peer[i];
 
+    watch_rivals(peer, now_ms);
     if (link_up(peer->link) && now_ms - peer->heard_ms >= PEERS_SILENT_MS) {
         log_warn("peer %s: nothing heard for %d s", peer->config.name,
                  PEERS_SILENT_MS / 1000);

@@ -96,6 +96,7 @@ struct peer_figures {
     char name[NODE_NAME_MAX + 1];
     bool connected;
     bool differs; /* it held the same blocks and had another state: an alarm */
+    bool rivals;  /* more than one process with its key is alive: an alarm */
     bool
         too_far; /* it lacks what this node's log no longer has, and is offered a checkpoint */
     uint64_t fetched,

@@ -21,6 +21,10 @@ struct packet {
 struct member {
     struct cluster *cluster;
     size_t index;
+    size_t
+        self; /* the member whose key it has: its own index, or another's that it is a copy of */
+    size_t reached_at; /* the member that who dials it reaches */
+    struct id stream;
     struct disk *disk, *backup;
     struct node *node; /* NULL: it does not run */
     struct peers *peers;
@@ -72,7 +76,7 @@ static void on_send(void *arg, size_t peer, const uint8_t *bytes, size_t len)
 {
     struct member *m = arg;
     struct cluster *c = m->cluster;
-    size_t to = m->listed[peer];
+    size_t to = c->member[m->listed[peer]].reached_at;
 
     if (c->tap != NULL)
         c->tap(c->tap_arg, bytes, len);
@@ -115,7 +119,7 @@ static void set_peers(struct member *m)
     enum err err;
 
     for (size_t i = 0; i < c->count; i++) {
-        if (i == m->index || c->unlisted[m->index][i])
+        if (i == m->self || c->member[i].self != i || c->unlisted[m->index][i])
             continue;
         m->listed[count] = i;
         list[count] = (struct peer_config){.name = "peer"};
@@ -132,11 +136,11 @@ void cluster_list(struct cluster *c, size_t node, size_t peer, bool listed)
         set_peers(&c->member[node]);
 }
 
-void cluster_start(struct cluster *c, size_t node)
+static void start(struct member *m)
 {
-    struct member *m = &c->member[node];
+    struct cluster *c = m->cluster;
     struct node_config config = {.disk = m->disk,
-                                 .core = history_config((uint8_t)(node + 1), 0),
+                                 .core = history_config((uint8_t)(m->self + 1), 0),
                                  .segment_bytes = SEGMENT_BYTES,
                                  .checkpoint_bytes = SEGMENT_BYTES,
                                  .checkpoint_ms = 60000,
@@ -152,7 +156,7 @@ void cluster_start(struct cluster *c, size_t node)
 
     config.core.requests = 1024; /* more than a block has */
     config.core.items_max = 100000;
-    random_bytes(&config.core.stream, sizeof config.core.stream);
+    config.core.stream = m->stream;
     peers.key = config.core.key;
     err = node_open(&config, now(c), &m->node);
     assert(err == ERR_OK);
@@ -164,6 +168,12 @@ void cluster_start(struct cluster *c, size_t node)
     settle(m);
 }
 
+void cluster_start(struct cluster *c, size_t node)
+{
+    random_bytes(&c->member[node].stream, sizeof c->member[node].stream);
+    start(&c->member[node]);
+}
+
 struct cluster *cluster_new(size_t count, uint64_t seed)
 {
     struct cluster *c = calloc(1, sizeof *c);
@@ -172,11 +182,14 @@ struct cluster *cluster_new(size_t count, uint64_t seed)
     c->count = count;
     c->chance = seed * 2654435761u + 88172645463325252u;
     c->now_ms = 1000;
-    for (size_t i = 0; i < count; i++) {
-        c->member[i] =
-            (struct member){.cluster = c, .index = i, .disk = memory_disk_new()};
+    for (size_t i = 0; i < count; i++)
+        c->member[i] = (struct member){.cluster = c,
+                                       .index = i,
+                                       .self = i,
+                                       .reached_at = i,
+                                       .disk = memory_disk_new()};
+    for (size_t i = 0; i < count; i++)
         cluster_start(c, i);
-    }
     cluster_run(c, 100); /* They meet, and find that nobody holds anything. */
     return c;
 }
@@ -349,6 +362,30 @@ void cluster_restore(struct cluster *c, size_t node)
     memory_disk_free(m->disk);
     m->disk = m->backup;
     m->backup = NULL;
+}
+
+size_t cluster_clone(struct cluster *c, size_t node, bool resumed)
+{
+    const struct member *of = &c->member[node];
+    size_t clone = c->count++;
+
+    assert(clone < CLUSTER_MAX);
+    c->member[clone] = (struct member){.cluster = c,
+                                       .index = clone,
+                                       .self = node,
+                                       .reached_at = clone,
+                                       .stream = of->stream,
+                                       .disk = memory_disk_copy(of->disk)};
+    if (resumed)
+        start(&c->member[clone]);
+    else
+        cluster_start(c, clone);
+    return clone;
+}
+
+void cluster_move(struct cluster *c, size_t node, size_t to)
+{
+    c->member[node].reached_at = to;
 }
 
 struct disk *cluster_disk(struct cluster *c, size_t node)

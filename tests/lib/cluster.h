@@ -48,6 +48,13 @@ void cluster_wipe(struct cluster *c, size_t node);
 void cluster_backup(struct cluster *c, size_t node);
 void cluster_restore(struct cluster *c, size_t node);
 
+/* Copy a node's machine, which runs, and start the copy: same key, disk and peers. Returns the copy's index; it is no
+ * peer of anybody's, since all dial the node's address. resumed: from a snapshot of its memory, so that it goes on
+ * with the same stream, in which nothing was counted yet. */
+size_t cluster_clone(struct cluster *c, size_t node, bool resumed);
+/* Who sends to this node's address reaches that one from now on. */
+void cluster_move(struct cluster *c, size_t node, size_t to);
+
 /* What the node's log and checkpoints are in. */
 struct disk *cluster_disk(struct cluster *c, size_t node);
 struct node *cluster_node(struct cluster *c, size_t node);

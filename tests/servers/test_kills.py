@@ -17,19 +17,17 @@ TREE_KILLS = 300 if LONG else int(os.environ.get("TALLY_TREE_KILLS", "100"))
 
 
 class Load:
-    """agicall --load in the background; concurrency None: as the options say."""
+    """agicall --load in the background."""
 
     def __init__(self, node, calls, concurrency, path="fast", **options):
         self.calls = calls
         self.numbers_path = os.path.join(node.folder, "numbers")
-        words = [AGICALL, "--json", "--load", "--calls", str(calls), "--numbers", self.numbers_path]
-        if concurrency:
-            words += ["--concurrency", str(concurrency)]
+        words = [AGICALL, "--json", "--load", "--calls", str(calls), "--concurrency",
+                 str(concurrency), "--numbers", self.numbers_path]
         for name, value in options.items():
             words += ["--" + name.replace("_", "-"), str(value)]
         self.process = subprocess.Popen(words + [node.url(path)], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        preexec_fn=node.enter)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def running(self):
         return self.process.poll() is None

@@ -260,6 +260,91 @@ Test(peers, a_node_that_finds_no_peer_counts_all_the_same_after_join_wait)
     cluster_free(c);
 }
 
+/* What a node says of another: more than one process with its key is alive. */
+static bool says_copied(struct cluster *c, size_t node, size_t peer)
+{
+    struct peer_figures figures;
+
+    peers_figures(cluster_peers(c, node), peer < node ? peer : peer - 1, &figures);
+    return figures.rivals;
+}
+
+Test(peers, a_copied_machine_is_an_alarm_at_every_peer_until_the_copy_ends)
+{
+    struct cluster *c = cluster_new(3, 1);
+    size_t copy;
+
+    count_many(c, 2, "hits", 3);
+    cluster_run(c, 2000);
+    copy = cluster_clone(c, 2, false);
+    cluster_run(c, 10000);
+    cr_assert(says_copied(c, 0, 2));
+    cr_assert(says_copied(c, 1, 2));
+    cr_assert_not(says_copied(c, 0, 1), "the others are as they were");
+    cluster_crash(c, copy);
+    cluster_run(c, 50000);
+    cr_assert(says_copied(c, 0, 2), "it may come again");
+    cluster_run(c, 15000);
+    cr_assert_not(says_copied(c, 0, 2));
+    cr_assert_not(says_copied(c, 1, 2));
+    cluster_free(c);
+}
+
+Test(peers, a_copied_machine_is_an_alarm_over_a_network_that_loses_and_repeats)
+{
+    struct cluster *c = cluster_new(3, 7);
+
+    cluster_set_loss(c, 20, 20);
+    cluster_clone(c, 2, false);
+    cluster_run(c, 20000);
+    cr_assert(says_copied(c, 0, 2));
+    cr_assert(says_copied(c, 1, 2));
+    cluster_free(c);
+}
+
+Test(peers, all_that_a_node_and_its_copy_have_counted_stands_once_each_was_reachable)
+{
+    struct cluster *c = cluster_new(3, 1);
+    size_t copy;
+
+    count_many(c, 2, "hits", 3);
+    cluster_run(c, 2000);
+    copy = cluster_clone(c, 2, false);
+    count_many(c, 2, "hits", 10);
+    count_many(c, copy, "hits", 100);
+    cluster_run(c, 5000);
+    cr_assert_eq(cluster_total(c, 0, "hits"), 13, "the copy is not reached");
+    for (unsigned turn = 0; turn < 4; turn++) { /* An address that moves to and fro. */
+        cluster_move(c, 2, turn % 2 == 0 ? copy : 2);
+        cluster_run(c, 20000);
+        cr_assert(says_copied(c, 0, 2));
+    }
+    for (size_t i = 0; i <= copy; i++)
+        cr_assert_eq(cluster_total(c, i, "hits"), 113, "node %zu: %d", i,
+                     (int)cluster_total(c, i, "hits"));
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(peers, a_node_that_is_started_again_and_again_is_no_copy)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    for (unsigned i = 0; i < 12; i++) {
+        count_many(c, 2, "hits", 1);
+        cluster_run(c, i * 150);
+        cluster_crash(c, 2);
+        cluster_run(c, i % 3 * 700);
+        cluster_start(c, 2);
+        cluster_run(c, 1);
+        cr_assert_not(says_copied(c, 0, 2));
+        cr_assert_not(says_copied(c, 1, 2));
+        cluster_run(c, 2500);
+    }
+    cr_assert_not(says_copied(c, 0, 2));
+    cluster_free(c);
+}
+
 Test(peers, a_node_whose_state_differs_though_it_holds_the_same_blocks_is_an_alarm)
 {
     struct cluster *c = cluster_new(2, 1);
