@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <nng/nng.h>
 #include <nng/protocol/pipeline0/pull.h>
@@ -17,6 +16,7 @@
 #include <time.h>
 
 #include "common/log.h"
+#include "replica/sockets.h"
 
 enum {
     SWEEP_MS = 1000, /* between two looks at the connections, or tries to listen */
@@ -29,8 +29,9 @@ enum {
 struct pipe {
     int id; /* 0: none */
     struct in6_addr addr;
-    uint64_t since_ms;
-    bool proven;                /* a peer's message came over it */
+    uint64_t
+        heard_ms; /* when a peer's message came over it last; before the first, when it was made */
+    bool proven;                /* there was one */
     uint64_t bad_since_ms, bad; /* of the second under way */
 };
 
@@ -71,32 +72,13 @@ static uint64_t now(void)
 
 /* ---- connections from others ---- */
 
-/* IPv4 as an IPv4-mapped IPv6 address. */
-static bool remote_address(nng_pipe pipe, struct in6_addr *addr, uint16_t *port)
-{
-    nng_sockaddr from;
-
-    *addr = (struct in6_addr){.s6_addr = {[10] = 0xff, [11] = 0xff}};
-    *port = 0;
-    if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &from) != 0)
-        return false;
-    if (from.s_family == NNG_AF_INET) {
-        memcpy(addr->s6_addr + 12, &from.s_in.sa_addr, 4);
-        *port = ntohs(from.s_in.sa_port);
-    } else if (from.s_family == NNG_AF_INET6) {
-        memcpy(addr->s6_addr, from.s_in6.sa_addr, sizeof addr->s6_addr);
-        *port = ntohs(from.s_in6.sa_port);
-    }
-    return true;
-}
-
 static void remote_text(nng_pipe pipe, char out[FROM_SIZE])
 {
     char text[INET6_ADDRSTRLEN] = "an unknown address";
     struct in6_addr addr;
     uint16_t port;
 
-    if (remote_address(pipe, &addr, &port)) {
+    if (sockets_remote(pipe, &addr, &port)) {
         if (IN6_IS_ADDR_V4MAPPED(&addr))
             inet_ntop(AF_INET, addr.s6_addr + 12, text, sizeof text);
         else
@@ -123,14 +105,14 @@ static void on_pipe_come(nng_pipe pipe, nng_pipe_ev event, void *arg)
     uint16_t port;
 
     (void)event;
-    remote_address(pipe, &addr, &port);
+    sockets_remote(pipe, &addr, &port);
     uv_mutex_lock(&n->lock);
     for (size_t i = 0; i < NETWORK_PIPES_MAX; i++)
         same += n->pipe[i].id != 0 && memcmp(&n->pipe[i].addr, &addr, sizeof addr) == 0;
     if (same < NETWORK_PIPES_ADDRESS)
         place = pipe_find(n, 0);
     if (place != NULL)
-        *place = (struct pipe){.id = nng_pipe_id(pipe), .addr = addr, .since_ms = now()};
+        *place = (struct pipe){.id = nng_pipe_id(pipe), .addr = addr, .heard_ms = now()};
     uv_mutex_unlock(&n->lock);
     if (place == NULL)
         nng_pipe_close(pipe);
@@ -159,6 +141,7 @@ static bool pipe_note(struct network *n, nng_pipe pipe, bool bad, uint64_t now_m
     place = pipe_find(n, nng_pipe_id(pipe));
     if (place != NULL && !bad) {
         place->proven = true;
+        place->heard_ms = now_ms;
     } else if (place != NULL) {
         if (now_ms - place->bad_since_ms >= 1000) {
             place->bad_since_ms = now_ms;
@@ -170,55 +153,8 @@ static bool pipe_note(struct network *n, nng_pipe pipe, bool bad, uint64_t now_m
     return flood;
 }
 
-static bool peer_of(int fd, struct in6_addr *addr, uint16_t *port)
-{
-    struct sockaddr_storage from;
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&from;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&from;
-    socklen_t len = sizeof from;
-
-    if (getpeername(fd, (struct sockaddr *)&from, &len) != 0)
-        return false;
-    *addr = (struct in6_addr){.s6_addr = {[10] = 0xff, [11] = 0xff}};
-    if (from.ss_family == AF_INET)
-        memcpy(addr->s6_addr + 12, &in->sin_addr, sizeof in->sin_addr);
-    else if (from.ss_family == AF_INET6)
-        *addr = in6->sin6_addr;
-    else
-        return false;
-    *port = ntohs(from.ss_family == AF_INET ? in->sin_port : in6->sin6_port);
-    return true;
-}
-
-/* End a connection by its socket, so that nng finds its end as if the other side had closed. nng_pipe_close()
- * of a pipe that is just receiving leaves nng 1.5.2's one reaper thread waiting for ever, at times
- * (tcptran_pipe_recv_cb() goes on to read a message's body with an aio that is closed, and nobody hears of
- * it), and then no closed connection gives its descriptor back any more. */
-static void cut_off(struct network *n, nng_pipe pipe)
-{
-    struct in6_addr addr, other;
-    uint16_t port, other_port;
-    DIR *open_files = opendir("/proc/self/fd");
-    const struct dirent *entry;
-
-    n->figures.cut_off++;
-    if (open_files == NULL) {
-        err_errno("list", "/proc/self/fd");
-        return;
-    }
-    if (remote_address(pipe, &addr, &port)) {
-        while ((entry = readdir(open_files)) != NULL) {
-            int fd = (int)strtol(entry->d_name, NULL, 10);
-
-            if (peer_of(fd, &other, &other_port) && other_port == port &&
-                memcmp(&addr, &other, sizeof addr) == 0)
-                shutdown(fd, SHUT_RDWR);
-        }
-    }
-    closedir(open_files);
-}
-
-/* Close the pipes that had their time to prove themselves. */
+/* Close the pipes that had their time to prove themselves, and those whose other end is gone: who is there is
+ * heard every second. */
 static void sweep(struct network *n, uint64_t now_ms)
 {
     int late[NETWORK_PIPES_MAX];
@@ -227,13 +163,16 @@ static void sweep(struct network *n, uint64_t now_ms)
     uv_mutex_lock(&n->lock);
     for (size_t i = 0; i < NETWORK_PIPES_MAX; i++) {
         const struct pipe *pipe = &n->pipe[i];
+        uint64_t limit_ms = pipe->proven ? NETWORK_SILENT_MS : NETWORK_PROVE_MS;
 
-        if (pipe->id != 0 && !pipe->proven && now_ms >= pipe->since_ms + NETWORK_PROVE_MS)
-            late[count++] = pipe->id;
+        if (pipe->id == 0 || now_ms < pipe->heard_ms + limit_ms)
+            continue;
+        n->figures.cut_off += !pipe->proven;
+        late[count++] = pipe->id;
     }
     uv_mutex_unlock(&n->lock);
     while (count > 0)
-        cut_off(n, (nng_pipe){.id = (uint32_t)late[--count]});
+        sockets_end((nng_pipe){.id = (uint32_t)late[--count]});
 }
 
 /* ---- receiving ---- */
@@ -265,8 +204,10 @@ static enum err take_message(struct network *n, nng_msg *msg, uint64_t now_ms)
     if (sender == PEERS_STRANGER)
         log_stranger(n, pipe, now_ms);
     n->figures.strangers += sender != PEERS_PEER;
-    if (pipe_note(n, pipe, sender != PEERS_PEER, now_ms))
-        cut_off(n, pipe);
+    if (pipe_note(n, pipe, sender != PEERS_PEER, now_ms)) {
+        n->figures.cut_off++;
+        sockets_end(pipe);
+    }
     return err;
 }
 
@@ -491,11 +432,25 @@ static void try_to_listen(struct network *n)
     n->complained = true;
 }
 
+static bool all_connected(const struct network *n)
+{
+    struct peer_figures figures;
+
+    for (size_t i = 0; i < n->count; i++) {
+        peers_figures(n->peers, i, &figures);
+        if (!figures.connected)
+            return false;
+    }
+    return true;
+}
+
 void network_turn(struct network *n, uint64_t now_ms, uint64_t *next_ms)
 {
     if (now_ms - n->swept_ms >= SWEEP_MS) {
         n->swept_ms = now_ms;
         sweep(n, now_ms);
+        if (!all_connected(n))
+            sockets_end_stuck();
         if (!n->listening)
             try_to_listen(n);
     }

@@ -25,13 +25,15 @@ enum {
     NETWORK_PIPES_ADDRESS = 32, /* and from one address */
     NETWORK_PROVE_MS =
         10000, /* for a connection's first message that a peer has sealed */
+    NETWORK_SILENT_MS =
+        30000, /* between two: the other end is gone, for it sends something every second */
     NETWORK_BAD_MAX =
         20, /* messages in a second that no peer has sealed, from one address */
     NETWORK_TURN_MS =
         5, /* of messages taken in one turn, so that callers are not kept waiting */
     NETWORK_SEND_BUFFER = 64, /* messages */
     NETWORK_REDIAL_MIN_MS = 100,
-    NETWORK_REDIAL_MAX_MS = 5000,
+    NETWORK_REDIAL_MAX_MS = 2000,
 };
 
 struct network_config {

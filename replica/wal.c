@@ -225,6 +225,7 @@ struct window {
     struct disk *disk;
     struct disk_file *file;
     const struct wal_segment *segment;
+    uint64_t end;    /* offset in the segment: nothing from there on is read */
     uint64_t offset; /* of bytes[0] in the segment */
     size_t len;
     uint8_t *bytes; /* [WINDOW] */
@@ -238,20 +239,22 @@ static enum err window_open(struct window *w, const struct wal_segment *segment)
         w->disk->ops->close(w->file);
     w->file = NULL;
     w->segment = segment;
+    w->end = segment->size;
     w->offset = 0;
     w->len = 0;
     segment_name(segment->number, name);
     return w->disk->ops->open(w->disk, name, &w->file);
 }
 
-/* *at: as much as there is from offset on, at least FRAME_MAX bytes unless the segment ends. */
-static enum err window_at(struct window *w, uint64_t offset, const uint8_t **at,
-                          size_t *len)
+/* *at: as much as there is from offset on, at least `want` bytes unless the window's end is nearer. */
+static enum err window_at(struct window *w, uint64_t offset, size_t want,
+                          const uint8_t **at, size_t *len)
 {
-    uint64_t left = w->segment->size - offset;
-    size_t want = left < FRAME_MAX ? (size_t)left : FRAME_MAX;
+    uint64_t left = w->end - offset;
     enum err err;
 
+    if (want > left)
+        want = (size_t)left;
     if (offset < w->offset || offset + want > w->offset + w->len) {
         w->offset = offset;
         err = w->disk->ops->read(w->file, offset, w->bytes,
@@ -288,6 +291,16 @@ static bool frame_good(const uint8_t *at, size_t len, uint64_t lsn, struct heade
                                  WAL_FRAME_HEADER - FRAME_CHECKED + h->payload));
 }
 
+/* What the frame whose header stands at `at` takes, if it is one. */
+static size_t frame_bytes(const uint8_t at[WAL_FRAME_HEADER])
+{
+    struct reader r =
+        reader_of(at + FRAME_CHECKED + sizeof frame_magic, sizeof(uint32_t));
+    uint32_t payload = read_u32(&r);
+
+    return WAL_FRAME_HEADER + (payload <= BLOCK_MAX ? payload : 0);
+}
+
 struct scan {
     struct segments segments;
     struct window window;
@@ -307,7 +320,7 @@ static enum err scan_frame(struct scan *s, struct header *h, struct wal_frame *f
 {
     const uint8_t *at;
     size_t len;
-    enum err err = window_at(&s->window, s->offset, &at, &len);
+    enum err err = window_at(&s->window, s->offset, FRAME_MAX, &at, &len);
 
     if (err != ERR_OK)
         return err;
@@ -368,7 +381,7 @@ static enum err find_witness(struct scan *s, uint64_t bad, bool *found)
     *found = false;
     for (;;) {
         while (s->offset < s->segments.list[s->at].size) {
-            err = window_at(&s->window, s->offset, &at, &len);
+            err = window_at(&s->window, s->offset, FRAME_MAX, &at, &len);
             if (err != ERR_OK)
                 return err;
             if (frame_good(at, len, scan_lsn(s), &h) && h.durable > bad) {
@@ -433,7 +446,7 @@ static enum err place_damage(struct scan *s)
     enum err err = window_open(&s->window, &s->segments.list[s->at]);
 
     if (err == ERR_OK)
-        err = window_at(&s->window, s->offset, &at, &len);
+        err = window_at(&s->window, s->offset, FRAME_MAX, &at, &len);
     if (err != ERR_OK)
         return err;
     if (len > sizeof zeros)
@@ -901,7 +914,7 @@ uint64_t wal_reader_lsn(const struct wal_reader *r)
     return r->next.lsn;
 }
 
-/* The kept segment that lsn is in; ERR_NOT_FOUND: it was released. */
+/* The kept segment that lsn is in; ERR_NOT_FOUND: it was released. ERR_AGAIN: nothing durable is in it. */
 static enum err reader_segment(struct wal_reader *r)
 {
     const struct segments *all = &r->wal->segments;
@@ -915,26 +928,31 @@ static enum err reader_segment(struct wal_reader *r)
     while (at + 1 < all->count && r->next.lsn >= all->list[at + 1].base)
         at++;
     r->segment = all->list[at];
+    if (r->next.lsn < r->segment.base + WAL_SEGMENT_HEADER) /* The one before is full. */
+        r->next.lsn = r->segment.base + WAL_SEGMENT_HEADER;
+    if (r->next.lsn >= r->wal->durable.lsn)
+        return ERR_AGAIN;
     return window_open(&r->window, &r->segment);
 }
 
-/* The frame at next.lsn. What lies behind the durable end is not looked at, nor kept in the window: it is about to
- * change. ERR_NOT_FOUND: none stands here. */
+/* The frame at next.lsn. Not a byte behind the durable end is read: it is about to change. Of what was appended since
+ * the last time only the frame itself is asked for, so that whoever follows the log reads it once.
+ * ERR_NOT_FOUND: none stands here. */
 static enum err reader_frame(struct wal_reader *r, struct header *h,
                              struct wal_frame *frame)
 {
-    const uint64_t durable = r->wal->durable.lsn, end = r->segment.base + r->segment.size;
+    const uint64_t offset = r->next.lsn - r->segment.base,
+                   durable = r->wal->durable.lsn - r->segment.base;
     const uint8_t *at;
     size_t len;
     enum err err;
 
-    err = window_at(&r->window, r->next.lsn - r->segment.base, &at, &len);
+    r->window.end = durable < r->segment.size ? durable : r->segment.size;
+    err = window_at(&r->window, offset, WAL_FRAME_HEADER, &at, &len);
+    if (err == ERR_OK && len >= WAL_FRAME_HEADER)
+        err = window_at(&r->window, offset, frame_bytes(at), &at, &len);
     if (err != ERR_OK)
         return err;
-    if (durable < end && len > durable - r->next.lsn) {
-        len = (size_t)(durable - r->next.lsn);
-        r->window.len = (size_t)(at - r->window.bytes) + len;
-    }
     if (!frame_good(at, len, r->next.lsn, h) ||
         (r->chained && h->previous != r->next.check))
         return ERR_NOT_FOUND;
@@ -954,7 +972,7 @@ enum err wal_reader_next(struct wal_reader *r, struct wal_frame *frame)
         err = reader_segment(r);
         if (err == ERR_OK)
             err = reader_frame(r, &h, frame);
-        else if (err == ERR_NOT_FOUND)
+        else if (err == ERR_NOT_FOUND || err == ERR_AGAIN)
             return err;
         if (err == ERR_OK) {
             r->next.lsn += WAL_FRAME_HEADER + frame->len;

@@ -25,6 +25,7 @@ struct memory_disk {
     uint64_t room;
     unsigned fail_sync, fail_write, fail_make; /* still to come; 1: the next */
     unsigned syncs, archived;
+    uint64_t read;
     bool hold_make, refuse_archive;
     bool making;
     struct disk_make make;
@@ -161,6 +162,7 @@ static enum err memory_read(struct disk_file *file, uint64_t offset, void *to, s
     size_t left = offset < file->size ? file->size - (size_t)offset : 0;
 
     *got = len < left ? len : left;
+    file->disk->read += *got;
     if (*got > 0)
         memcpy(to, file->now + offset, *got);
     if (file->misread_at >= offset && file->misread_at < offset + *got &&
@@ -412,4 +414,9 @@ unsigned memory_disk_syncs(const struct disk *disk)
 unsigned memory_disk_archived(const struct disk *disk)
 {
     return memory(disk)->archived;
+}
+
+uint64_t memory_disk_read(const struct disk *disk)
+{
+    return memory(disk)->read;
 }

@@ -51,5 +51,7 @@ void memory_disk_delete(struct disk *disk, const char *name);
 /* How often a sync had something to do, and how many files went into the archive. */
 unsigned memory_disk_syncs(const struct disk *disk);
 unsigned memory_disk_archived(const struct disk *disk);
+/* Bytes that were read, of all files. */
+uint64_t memory_disk_read(const struct disk *disk);
 
 #endif

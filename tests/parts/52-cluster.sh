@@ -1,6 +1,7 @@
 #!/bin/sh
-# whole clusters on loopback: loss of nodes, disks and keys, strangers, and what a tap hears
+# whole clusters, on loopback and on hosts of their own: bad networks, loss of nodes, disks and keys, strangers
 . tests/parts/lib.sh
 
 build release tallyd tallyctl agicall || exit 0
-TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests cluster test_cluster test_clone
+TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests cluster \
+    test_cluster test_clone test_network

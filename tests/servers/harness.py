@@ -131,6 +131,8 @@ def run(*command, limit=60, check=True, env=None):
 class Node:
     """One tallyd with a state directory of its own."""
 
+    host = None  # netns.Host where it runs; None: on this one
+
     def __init__(self, folder, port=None, node="", fastagi="", log="", scripts=SCRIPTS, state=None,
                  workers=2):
         self.folder = folder
@@ -156,12 +158,24 @@ class Node:
 
     # Starting and ending
 
+    def enter(self):
+        """For a child between fork and exec: it ends with this process, and runs where the node does."""
+        die_with_parent()
+        if self.host:
+            self.host.enter()
+
+    def connect(self, limit):
+        """A connection of a caller's."""
+        if self.host:
+            return self.host.connect("127.0.0.1", self.port, seconds(limit))
+        return socket.create_connection(("127.0.0.1", self.port), timeout=seconds(limit))
+
     def launch(self):
         """Start tallyd and do not wait for anything."""
         with open(self.log_path, "ab") as log:
             self.master = subprocess.Popen([TALLYD, "-c", self.conf], stdin=subprocess.DEVNULL,
                                            stdout=log, stderr=log, start_new_session=True,
-                                           preexec_fn=die_with_parent, env=self.env)
+                                           preexec_fn=self.enter, env=self.env)
         self.groups.append(self.master.pid)
         return self
 
@@ -270,7 +284,7 @@ class Caller:
     """Asterisk's side of one call, byte by byte."""
 
     def __init__(self, node, path="fast", args=(), limit=10, env=None):
-        self.sock = socket.create_connection(("127.0.0.1", node.port), timeout=seconds(limit))
+        self.sock = node.connect(limit)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         if path is not None:

@@ -4,8 +4,8 @@ import os
 import shutil
 import unittest
 
+from cluster import Cluster, Member
 from harness import eventually
-from test_cluster import Cluster, Member
 
 SEEN = 60  # seconds for which a copy is taken for alive that is not heard any more
 
@@ -72,7 +72,7 @@ class CloneTest(Cluster):
             self.assertEqual(copy.count("load")["TALLY_STATUS"], "PROVISIONAL")
         eventually(lambda: a.total("load") == 4, 10, "the original is heard")
         # Its address now leads to the copy.
-        moved = ("n3", copy.peer_port, c.key)
+        moved = ("n3", copy.address, c.key)
         a.knows(b, moved).reload()
         b.knows(a, moved).reload()
         self.assertSame([a, b, copy])

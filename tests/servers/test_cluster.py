@@ -1,9 +1,7 @@
 """Whole clusters on loopback: nodes that count apart and together come to the same state."""
 
-import json
 import os
 import random
-import re
 import shutil
 import signal
 import socket
@@ -11,11 +9,9 @@ import threading
 import time
 import unittest
 
-from harness import (LONG, TALLYD, Callers, Node, ServerTest, call, eventually, free_port, run,
-                     seconds)
-from test_kills import Load
+from cluster import CALLS, Cluster
+from harness import LONG, TALLYD, Callers, call, eventually, run, seconds
 
-CALLS = 20000 if LONG else 1500
 KILLS = 60 if LONG else 8
 
 
@@ -64,102 +60,7 @@ class Relay:
             sock.close()
 
 
-class Member(Node):
-    """A node of a cluster."""
-
-    def __init__(self, folder, name, workers=1, more=""):
-        self.name, self.peer_port, self.peers = name, free_port(), []
-        self.member_workers, self.more = workers, more
-        super().__init__(folder)
-        self.key = re.search(r"^key +(\w{64})$", run(TALLYD, "-c", self.conf, "-k").stdout,
-                             re.M).group(1)
-
-    def write_conf(self, *_, **__):
-        with open(self.conf, "w", encoding="utf-8") as file:
-            file.write(f"[node]\nname = {self.name}\nstate = {self.state}\n"
-                       f"peer-listen = 127.0.0.1:{self.peer_port}\n{self.more}\n"
-                       f"[fastagi]\nlisten = 127.0.0.1:{self.port}\n"
-                       f"workers = {self.member_workers}\n[log]\nsegment-size = 2m\n")
-            for name, port, key in self.peers:
-                file.write(f"[peer {name}]\naddress = 127.0.0.1:{port}\nkey = {key}\n")
-
-    def knows(self, *others):
-        """Write a tally.conf with these peers: members, or (name, port, key)."""
-        self.peers = [(other.name, other.peer_port, other.key) if isinstance(other, Member)
-                      else other for other in others]
-        self.write_conf()
-        return self
-
-    def reload(self):
-        self.master.send_signal(signal.SIGHUP)
-
-    def status(self):
-        return json.loads(self.ctl("--json", "status", check=False).stdout)
-
-    def peer(self, name):
-        """What this node says of a peer."""
-        lines = self.ctl("--json", "peers").stdout.splitlines()
-        return next((p for p in map(json.loads, lines) if p["name"] == name), None)
-
-    def counters(self):
-        return self.ctl("--json", "counters").stdout
-
-    def blocks(self):
-        """Every count that the log holds, by stream and block."""
-        return sorted(self.ctl("--json", "log").stdout.splitlines())
-
-    def count(self, counter, limit=10):
-        return call(self, "count", [counter], limit=limit).variables
-
-
-class Cluster(ServerTest):
-    def member(self, name, **settings):
-        member = Member(os.path.join(self.folder, name), name, **settings)
-        self.nodes.append(member)
-        return member
-
-    def cluster(self, count=3, start=True, **settings):
-        """Nodes that know each other; each is in its own list, too."""
-        members = [self.member(f"n{i}", **settings) for i in range(1, count + 1)]
-        for member in members:
-            member.knows(*members)
-        if start:
-            for member in members:
-                member.launch()
-            for member in members:
-                self.wait_counting(member)
-        return members
-
-    def wait_counting(self, member, limit=20):
-        """Until it says numbers: it has caught up with a peer."""
-        member.wait_serving(limit)
-        eventually(lambda: not member.status()["joining"], limit, f"{member.name} says numbers")
-
-    def relay(self, member):
-        relay = Relay(member.peer_port)
-        self.addCleanup(relay.close)
-        return relay
-
-    def load(self, member, calls=CALLS, concurrency=8, **options):
-        load = Load(member, calls, concurrency, path="count/load", **options)
-        self.addCleanup(load.close)
-        return load
-
-    def assertSame(self, members, limit=30):
-        """All come to the same counters, and hold the same blocks."""
-        eventually(lambda: len({m.status()["digest"] for m in members}) == 1 and
-                   len({m.counters() for m in members}) == 1, limit, "all have the same counters")
-        first = members[0].blocks()
-        for member in members[1:]:
-            self.assertEqual(member.blocks(), first, f"{member.name} and {members[0].name}")
-        for member in members:
-            for other in members:
-                said = member.peer(other.name)
-                self.assertFalse(said and said["differs"], f"{member.name} of {other.name}")
-            member.ctl("verify")
-
-
-class ClusterTest(Cluster):
+class Loopback(Cluster):
     def test_three_nodes_under_load_come_to_the_same_totals(self):
         members = self.cluster()
         loads = [self.load(member) for member in members]
@@ -204,7 +105,7 @@ class ClusterTest(Cluster):
         self.assertEqual(self.load(c).result()[0], 0)
         self.assertSame([a, b, c])
         c.kill()
-        self.wipe(c)
+        c.wipe()
         for member in (a, b):
             os.kill(member.state_pid(), signal.SIGSTOP)
         c.start()
@@ -218,10 +119,6 @@ class ClusterTest(Cluster):
         self.assertEqual((heard["TALLY_STATUS"], heard["TALLY_NUMBER"]),
                          ("PROVISIONAL", str(CALLS + 1)))
         self.assertSame([a, b, c])
-
-    def wipe(self, member):
-        """All is lost but the key, which is the node."""
-        shutil.rmtree(os.path.join(member.state, "log"))
 
     def test_a_node_restored_from_an_old_copy_loses_and_doubles_nothing(self):
         a, b, c = self.cluster()
@@ -309,7 +206,7 @@ class ClusterTest(Cluster):
             self.assertEqual(member.total("load"), 1)
             self.assertIn("REFUSED", member.ctl("peers").stdout)
         b.kill()
-        self.wipe(b)
+        b.wipe()
         b.launch()
         self.wait_counting(b)
         self.assertEqual(b.count("load")["TALLY_NUMBER"], "2")
@@ -367,11 +264,16 @@ class ClusterTest(Cluster):
         except OSError:
             return True
 
+    def relay(self, member):
+        relay = Relay(member.peer_port)
+        self.addCleanup(relay.close)
+        return relay
+
     def test_no_counters_name_is_readable_on_the_wire(self):
         a, b = self.cluster(2, start=False)
         to_a, to_b = self.relay(a), self.relay(b)
-        a.knows(("n2", to_b.port, b.key))
-        b.knows(("n1", to_a.port, a.key))
+        a.knows(("n2", f"127.0.0.1:{to_b.port}", b.key))
+        b.knows(("n1", f"127.0.0.1:{to_a.port}", a.key))
         for member in (a, b):
             member.launch()
         for member in (a, b):

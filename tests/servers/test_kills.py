@@ -17,17 +17,19 @@ TREE_KILLS = 300 if LONG else int(os.environ.get("TALLY_TREE_KILLS", "100"))
 
 
 class Load:
-    """agicall --load in the background."""
+    """agicall --load in the background; concurrency None: as the options say."""
 
     def __init__(self, node, calls, concurrency, path="fast", **options):
         self.calls = calls
         self.numbers_path = os.path.join(node.folder, "numbers")
-        words = [AGICALL, "--json", "--load", "--calls", str(calls), "--concurrency",
-                 str(concurrency), "--numbers", self.numbers_path]
+        words = [AGICALL, "--json", "--load", "--calls", str(calls), "--numbers", self.numbers_path]
+        if concurrency:
+            words += ["--concurrency", str(concurrency)]
         for name, value in options.items():
             words += ["--" + name.replace("_", "-"), str(value)]
         self.process = subprocess.Popen(words + [node.url(path)], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        preexec_fn=node.enter)
 
     def running(self):
         return self.process.poll() is None

@@ -828,6 +828,122 @@ Test(wal, what_the_archive_does_not_take_stays)
     cr_expect_not(memory_disk_has(disk, FIRST));
 }
 
+/* ---- following the log ---- */
+
+/* All that the reader gives now, as texts() says it. */
+static enum err follow(struct wal_reader *r)
+{
+    struct wal_frame frame;
+    enum err err;
+
+    seen.count = 0;
+    while ((err = wal_reader_next(r, &frame)) == ERR_OK)
+        see(NULL, &frame);
+    return err;
+}
+
+static void expect_followed(struct wal_reader *r, const char *expected)
+{
+    cr_assert_eq(follow(r), ERR_AGAIN);
+    cr_expect_str_eq(texts(), expected);
+    cr_expect_eq(wal_reader_lsn(r), wal_mark(wal).lsn);
+}
+
+Test(wal, a_reader_gives_what_is_durable_and_later_what_has_become_so)
+{
+    struct wal_reader *r = wal_reader_new(wal, 0);
+
+    cr_assert_eq(follow(r), ERR_AGAIN);
+    add_segment();
+    commit("a");
+    append("b");
+    expect_followed(r, "a");
+    sync_log();
+    expect_followed(r, "b");
+    wal_reader_free(r);
+}
+
+Test(wal, a_reader_that_keeps_up_reads_each_byte_once)
+{
+    struct wal_reader *r;
+    uint64_t before, from;
+
+    add_segment();
+    r = wal_reader_new(wal, 0);
+    commit("a");
+    follow(r);
+    from = wal_mark(wal).lsn;
+    before = memory_disk_read(disk);
+    for (unsigned i = 0; i < 100; i++) {
+        commit("more");
+        expect_followed(r, "more");
+    }
+    cr_expect_eq(memory_disk_read(disk) - before, wal_mark(wal).lsn - from);
+    wal_reader_free(r);
+}
+
+Test(wal,
+     a_reader_that_is_behind_reads_what_is_appended_meanwhile_only_when_it_gets_there)
+{
+    struct wal_reader *r;
+    struct wal_frame frame;
+    uint64_t before, all;
+
+    add_segment();
+    for (unsigned i = 0; i < 100; i++)
+        commit("early");
+    all = wal_mark(wal).lsn;
+    r = wal_reader_new(wal, 0);
+    before = memory_disk_read(disk);
+    for (unsigned i = 0; i < 100; i++) {
+        cr_assert_eq(wal_reader_next(r, &frame), ERR_OK);
+        commit("late");
+    }
+    cr_expect_leq(memory_disk_read(disk) - before, all);
+    wal_reader_free(r);
+}
+
+Test(wal, a_reader_goes_on_in_the_next_segment)
+{
+    struct wal_reader *r = wal_reader_new(wal, 0);
+    unsigned frames = fill(3, 200 * 1000);
+
+    cr_assert_eq(follow(r), ERR_AGAIN);
+    cr_expect_eq(seen.count, frames);
+    wal_reader_free(r);
+}
+
+Test(wal, a_reader_goes_on_behind_a_segment_that_is_full_to_its_last_byte)
+{
+    static const char payload[BLOCK_MAX] = "x";
+    struct wal_reader *r = wal_reader_new(wal, 0);
+    size_t len = 200 * 1000, left;
+
+    add_segment();
+    do {
+        cr_assert_eq(wal_append(wal, payload, len), ERR_OK);
+        sync_log();
+        left = SEGMENT - (size_t)wal_mark(wal).lsn;
+        len = left < BLOCK_MAX ? left - WAL_FRAME_HEADER : 200 * 1000;
+    } while (left > 0);
+    cr_assert_eq(follow(r), ERR_AGAIN);
+    add_segment();
+    commit("next");
+    expect_followed(r, "next");
+    wal_reader_free(r);
+}
+
+Test(wal, a_reader_whose_place_was_released_says_so)
+{
+    struct wal_reader *r = wal_reader_new(wal, 0);
+    struct wal_frame frame;
+
+    fill(3, 200 * 1000);
+    cr_assert_eq(wal_release(wal, wal_mark(wal).lsn), ERR_OK);
+    cr_expect_eq(wal_reader_next(r, &frame), ERR_NOT_FOUND);
+    wal_reader_free(r);
+}
+
 /* ---- golden file ---- */
 
 /* Three blocks in two batches: the second batch says up to where the first had made the
