@@ -1,4 +1,5 @@
-/* replica/ctl.h: tallyctl's commands. What is wrong they write to standard error. */
+/* replica/ctl.h: tallyctl's commands: one table of them in ctl_commands.c. What is wrong they write to
+ * standard error. */
 #ifndef REPLICA_CTL_H
 #define REPLICA_CTL_H
 #include <jansson.h>
@@ -6,6 +7,8 @@
 #include <stdint.h>
 
 #include "replica/ctl_node.h"
+#include "replica/ctl_out.h"
+#include "replica/ctl_words.h"
 
 enum ctl_exit {
     CTL_FINE = 0,
@@ -15,26 +18,57 @@ enum ctl_exit {
 };
 
 struct ctl {
+    const struct ctl_words *words;
     bool json; /* print one JSON object a line */
     struct ctl_node node;
 };
 
-/* arg: the word behind the command, or NULL. */
-typedef enum ctl_exit ctl_command(struct ctl *ctl, const char *arg);
+/* How many words stand behind it was looked at before, and that it takes the options given. */
+typedef enum ctl_exit ctl_run_fn(struct ctl *ctl);
+
+/* What it works on, and is there when it runs. */
+enum ctl_subject {
+    CTL_ON_NODE,    /* the state directory is entered */
+    CTL_ON_NOTHING, /* it looks for itself */
+};
+
+struct ctl_command {
+    const char *name, *args;   /* args: as the usage shows them; NULL: none */
+    int least, most;           /* words behind it */
+    const char *line;          /* one line of help */
+    const char *text;          /* the rest of the help, with an example */
+    enum ctl_option option[8]; /* beside the general ones; ends with a 0 */
+    enum ctl_subject subject;
+    ctl_run_fn *run;
+};
+extern const struct ctl_command ctl_commands[];
+extern const size_t ctl_command_count;
+
+extern const char ctl_default_conf[];
+
+/* NULL, and a hint on standard error: there is none of that name. */
+const struct ctl_command *ctl_command_find(const char *name);
+/* To standard output. */
+void ctl_help(void);
+void ctl_help_command(const struct ctl_command *command);
+
+/* Complain that the command line is wrong. Returns CTL_USAGE. */
+enum ctl_exit ctl_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Of --limit: UINT64_MAX where it is not given. False: told. */
+bool ctl_limit(const struct ctl *ctl, uint64_t *limit);
 
 /* ctl_state.c: from the state, as the process or the files have it. */
-ctl_command ctl_status, ctl_peers, ctl_key, ctl_get, ctl_counters, ctl_checkpoint;
+ctl_run_fn ctl_status, ctl_peers, ctl_key, ctl_checkpoint;
+/* ctl_counters.c */
+ctl_run_fn ctl_get, ctl_counters;
 /* ctl_log.c: from the log's files, also of a node that runs. */
-ctl_command ctl_log, ctl_verify;
+ctl_run_fn ctl_log, ctl_verify;
+/* ctl.c */
+ctl_run_fn ctl_help_run;
 
 /* CTL_FINE and a reply that is the caller's, or another code after telling why. request is freed. */
 enum ctl_exit ctl_request(struct ctl *ctl, json_t *request, json_t **reply);
-void ctl_print_json(const json_t *json);
 /* A member's integer; 0 where it is none. */
 json_int_t ctl_number(const json_t *json, const char *member);
-
-/* "2026-11-23T15:04:05.678Z" */
-enum { CTL_TIME_SIZE = 32 };
-void ctl_format_time(uint64_t ms, char out[CTL_TIME_SIZE]);
 
 #endif

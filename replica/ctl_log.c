@@ -36,19 +36,6 @@ struct listing {
     uint64_t limit;
 };
 
-/* What is not printable ASCII as \xNN: a tag is a caller's, and may mean something to a terminal. */
-static void print_text(const char *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        unsigned char byte = (unsigned char)text[i];
-
-        if (byte >= 0x20 && byte < 0x7f && byte != '\\')
-            putchar(byte);
-        else
-            printf("\\x%02x", byte);
-    }
-}
-
 static void print_op(const struct block *block, const struct op *op)
 {
     char stream[ID_HEX + 1], id[ID_HEX + 1], when[CTL_TIME_SIZE];
@@ -59,7 +46,7 @@ static void print_op(const struct block *block, const struct op *op)
     printf("%.8s %8" PRIu64 "  %s  %-24.*s %6" PRId64 " %10" PRId64 "  %s  ", stream,
            block->number, when, op->key_len, op->key, op->value, op->before + op->value,
            id);
-    print_text(op->text, op->text_len);
+    ctl_print_text(op->text, op->text_len);
     putchar('\n');
 }
 
@@ -110,11 +97,13 @@ static enum err list_frame(void *arg, const struct wal_frame *frame)
         else
             print_op(&block, &op);
     }
-    return frame->lsn + WAL_FRAME_HEADER + frame->len >= listing->limit ? ERR_AGAIN
-                                                                        : ERR_OK;
+    return frame->lsn + WAL_FRAME_HEADER + frame->len >= listing->limit ||
+                   ctl_out_broken()
+               ? ERR_AGAIN
+               : ERR_OK;
 }
 
-enum ctl_exit ctl_log(struct ctl *ctl, const char *arg)
+enum ctl_exit ctl_log(struct ctl *ctl)
 {
     struct listing listing = {.ctl = ctl};
     struct wal_end end;
@@ -122,7 +111,6 @@ enum ctl_exit ctl_log(struct ctl *ctl, const char *arg)
     enum ctl_exit code = log_limit(ctl, &listing.limit);
     enum err err;
 
-    (void)arg;
     if (code != CTL_FINE || listing.limit == 0)
         return code;
     err = look_disk_open("log", &disk);
@@ -165,7 +153,7 @@ static void print_report(const struct ctl *ctl, enum err err,
         puts("the last write was cut off by a crash; the next start clears it away");
 }
 
-enum ctl_exit ctl_verify(struct ctl *ctl, const char *arg)
+enum ctl_exit ctl_verify(struct ctl *ctl)
 {
     enum { TRIES = 3 }; /* a running node may remove a file that is about to be read */
     struct verify_report report = {.reason = ""};
@@ -175,7 +163,6 @@ enum ctl_exit ctl_verify(struct ctl *ctl, const char *arg)
     uint64_t limit;
     enum ctl_exit code;
 
-    (void)arg;
     for (int i = 0; i < TRIES && err == ERR_NOT_FOUND; i++) {
         code = log_limit(ctl, &limit);
         if (code != CTL_FINE)

@@ -1,4 +1,3 @@
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <sodium.h>
@@ -6,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/name.h"
 #include "replica/ctl.h"
 
 static const char *text_at(const json_t *json, const char *member)
@@ -95,12 +93,11 @@ static void print_status(const json_t *status)
         puts("disk         FULL: new counts are refused until there is room");
 }
 
-enum ctl_exit ctl_status(struct ctl *ctl, const char *arg)
+enum ctl_exit ctl_status(struct ctl *ctl)
 {
     json_t *status;
     enum ctl_exit code = ctl_request(ctl, json_pack("{s:s}", "do", "status"), &status);
 
-    (void)arg;
     if (code != CTL_FINE)
         return code;
     if (ctl->json)
@@ -125,14 +122,13 @@ static bool read_key(const char *hex, struct public_key *key)
            len == sizeof key->byte;
 }
 
-enum ctl_exit ctl_key(struct ctl *ctl, const char *arg)
+enum ctl_exit ctl_key(struct ctl *ctl)
 {
     json_t *status, *key;
     const char *name, *listen;
     struct public_key bytes;
     enum ctl_exit code = ctl_request(ctl, json_pack("{s:s}", "do", "status"), &status);
 
-    (void)arg;
     if (code != CTL_FINE)
         return code;
     key = json_object_get(status, "key");
@@ -143,6 +139,8 @@ enum ctl_exit ctl_key(struct ctl *ctl, const char *arg)
             "tallyctl: the node has no key yet: its first start makes it, or tallyd -k\n",
             stderr);
         code = CTL_NOT_FINE;
+    } else if (ctl->words->option[CTL_OPT_FINGERPRINT] != NULL && !ctl->json) {
+        puts(text_at(status, "fingerprint"));
     } else if (ctl->json) {
         json_t *both = json_pack("{s:O, s:O}", "key", key, "fingerprint",
                                  json_object_get(status, "fingerprint"));
@@ -231,14 +229,13 @@ static void print_peers(const json_t *list)
     json_array_foreach(list, i, peer) print_peer(peer, name, address);
 }
 
-enum ctl_exit ctl_peers(struct ctl *ctl, const char *arg)
+enum ctl_exit ctl_peers(struct ctl *ctl)
 {
     json_t *reply, *list;
     const json_t *peer;
     enum ctl_exit code;
     size_t i;
 
-    (void)arg;
     if (!ctl->node.running) {
         fputs("tallyctl: the node is not running: only its process knows its peers\n",
               stderr);
@@ -254,78 +251,6 @@ enum ctl_exit ctl_peers(struct ctl *ctl, const char *arg)
         json_array_foreach(list, i, peer) ctl_print_json(peer);
     json_decref(reply);
     return CTL_FINE;
-}
-
-/* ---- get, counters ---- */
-
-enum ctl_exit ctl_get(struct ctl *ctl, const char *arg)
-{
-    json_t *counter;
-    enum ctl_exit code =
-        ctl_request(ctl, json_pack("{s:s, s:s}", "do", "get", "name", arg), &counter);
-
-    if (code != CTL_FINE)
-        return code;
-    if (ctl->json)
-        ctl_print_json(counter);
-    else
-        printf("%" JSON_INTEGER_FORMAT "\n", ctl_number(counter, "total"));
-    json_decref(counter);
-    return CTL_FINE;
-}
-
-/* Prints those of a page that match; *after becomes the last name looked at, matching or not. */
-static uint64_t print_page(const struct ctl *ctl, const json_t *counters,
-                           const char *pattern, char after[NAME_MAX_BYTES + 1])
-{
-    uint64_t printed = 0;
-    const json_t *counter;
-    size_t i;
-
-    json_array_foreach(counters, i, counter)
-    {
-        const char *name = text_at(counter, "name");
-
-        snprintf(after, NAME_MAX_BYTES + 1, "%s", name);
-        if (pattern != NULL && fnmatch(pattern, name, 0) != 0)
-            continue;
-        printed++;
-        if (ctl->json)
-            ctl_print_json(counter);
-        else
-            printf("%-40s %20" JSON_INTEGER_FORMAT "\n", name,
-                   ctl_number(counter, "total"));
-    }
-    return printed;
-}
-
-/* Matching is done here, and not by the state process, whom callers wait for; all that it is told is
- * with which bytes the names begin. */
-enum ctl_exit ctl_counters(struct ctl *ctl, const char *pattern)
-{
-    char after[NAME_MAX_BYTES + 1] = "";
-    size_t prefix = pattern != NULL ? strcspn(pattern, "*?[\\") : 0;
-    uint64_t printed = 0;
-    bool more = true;
-
-    while (more) {
-        json_t *page;
-        enum ctl_exit code =
-            ctl_request(ctl,
-                        json_pack("{s:s, s:s%, s:s}", "do", "counters", "prefix",
-                                  pattern != NULL ? pattern : "", prefix, "after", after),
-                        &page);
-
-        if (code != CTL_FINE)
-            return code;
-        printed += print_page(ctl, json_object_get(page, "counters"), pattern, after);
-        more = json_is_true(json_object_get(page, "more"));
-        json_decref(page);
-    }
-    if (printed > 0 || pattern == NULL)
-        return CTL_FINE;
-    fprintf(stderr, "tallyctl: no counter's name is like %s\n", pattern);
-    return CTL_NOT_FINE;
 }
 
 /* ---- checkpoint ---- */
@@ -356,14 +281,13 @@ static enum ctl_exit await_checkpoint(struct ctl *ctl, json_int_t last,
     return CTL_FINE;
 }
 
-enum ctl_exit ctl_checkpoint(struct ctl *ctl, const char *arg)
+enum ctl_exit ctl_checkpoint(struct ctl *ctl)
 {
     json_int_t last, number;
     bool full = false;
     json_t *reply;
     enum ctl_exit code;
 
-    (void)arg;
     if (!ctl->node.running) {
         fputs("tallyctl: the node is not running, and its files are left as they are\n",
               stderr);

@@ -86,9 +86,45 @@ class Tallyctl(ServerTest):
         self.assertEqual(names("vote-?"), ["vote-1", "vote-2"])
         self.assertEqual(names("*1*"), ["vote-1", "vote-10"])
         self.assertEqual(names("veto"), ["veto"])
+        self.assertEqual(names("--limit", "2"), ["veto", "vote-1"])
+        self.assertEqual(names("--reverse", "--limit=2"), ["vote-2", "vote-10"])
+        call(node, "count", ["vote-10", "by=5"])
+        call(node, "count", ["vote-1", "by=2"])
+        self.assertEqual(names("--sort", "total"), ["veto", "vote-2", "vote-1", "vote-10"])
+        self.assertEqual(names("vote-*", "--sort=total", "--reverse", "--limit=1"), ["vote-10"])
+        self.assertEqual(json.loads(node.ctl("--json", "counters", "v*0").stdout),
+                         {"name": "vote-10", "total": 6})
+        for pattern in ("a/*", "\u00e4*", "\udcff*", "[", "x" * 4000):
+            done = node.ctl("counters", pattern, check=False)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), pattern)
+            self.assertIn("no counter's name is like", done.stderr)
         done = node.ctl("counters", "votes*", check=False)
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("votes*", done.stderr)
+
+    def test_get_takes_several_names_and_says_which_is_none(self):
+        node = self.counted()
+        self.assertEqual([line.split() for line in node.ctl("get", "votes", "hits").stdout.splitlines()],
+                         [["votes", "6"], ["hits", "1"]])
+        self.assertEqual(json.loads(node.ctl("--json", "get", "hits").stdout),
+                         {"name": "hits", "total": 1})
+        for _ in range(2):
+            done = node.ctl("get", "vote", "hits", check=False)
+            self.assertEqual((done.returncode, done.stdout.split()), (1, ["hits", "1"]))
+            self.assertIn("did you mean votes?", done.stderr)
+            done = node.ctl("get", "a/b\033", check=False)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn("tallyctl: a/b?: expected a counter's name", done.stderr)
+            if node.pids("state"):
+                node.kill()
+
+    def test_the_key_alone_or_its_fingerprint(self):
+        node = self.counted()
+        told = node.ctl("key").stdout
+        fingerprint = node.ctl("key", "--fingerprint").stdout.strip()
+        self.assertRegex(fingerprint, r"^([0-9a-f]{4}-){7}[0-9a-f]{4}$")
+        self.assertIn(f"fingerprint  {fingerprint}\n", told)
+        self.assertEqual(json.loads(node.ctl("--json", "key").stdout)["fingerprint"], fingerprint)
 
     def test_more_counters_than_one_answer_holds_come_all_and_once(self):
         node = self.node(scripts="[script many]\nstep = count c-${arg1}\n").start()
@@ -133,10 +169,14 @@ class Tallyctl(ServerTest):
 
     def test_a_tag_cannot_speak_to_the_terminal(self):
         node = self.node(scripts="").start()
-        call(node, "count", ["hits", "tag=\u009b31m\\\u00e4"])
-        shown = node.ctl("log").stdout
-        self.assertTrue(shown.endswith("\\xc2\\x9b31m\\x5c\\xc3\\xa4\n"), shown)
-        self.assertEqual(json.loads(node.ctl("--json", "log").stdout)["tag"], "\u009b31m\\\u00e4")
+        call(node, "count", ["hits", "tag=\u009b31m\\\u00e4\u202ey"])
+        for locale, shown in (("C", "\\xc2\\x9b31m\\\\\\xc3\\xa4\\xe2\\x80\\xaey"),
+                              ("C.UTF-8", "\\xc2\\x9b31m\\\\\u00e4\\xe2\\x80\\xaey")):
+            done = run(TALLYCTL, "-d", node.state, "log", env={"LC_ALL": locale})
+            self.assertTrue(done.stdout.endswith(f"  {shown}\n"), done.stdout)
+        done = node.ctl("--json", "log").stdout
+        self.assertTrue(done.isascii())
+        self.assertEqual(json.loads(done)["tag"], "\u009b31m\\\u00e4\u202ey")
 
     def test_the_log_of_a_node_under_load_is_never_taken_for_damaged(self):
         node = self.node(scripts="", log="segment-size = 1m\ncheckpoint-size = 1m\n").start()
@@ -186,8 +226,20 @@ class Tallyctl(ServerTest):
 
     def test_a_wrong_command_line_is_exit_code_2_and_says_what_was_meant(self):
         for words, said in ((["stauts"], "did you mean status?"), (["frobnicate"], "no command"),
-                            ([], "missing"), (["get"], "needs a name"), (["key", "x"], "too many"),
-                            (["-c", "a", "-d", "b", "key"], "give one"), (["--jsno", "key"], "usage"),
+                            ([], "missing"), (["get"], "needs more"), (["key", "x"], "too many"),
+                            (["-c", "a", "-d", "b", "key"], "give one"),
+                            (["--jsno", "key"], "did you mean --json?"),
+                            (["--json=1", "key"], "takes no value"), (["-x", "key"], "-x is no option"),
+                            (["key", "--dir"], "--dir needs a value"),
+                            (["-d", "a", "-d", "b", "key"], "given twice"),
+                            (["key", "--color=blue"], "expected one of: auto always never"),
+                            (["key", "--limit", "3"], "key does not take --limit"),
+                            (["counters", "--sort", "size"], "expected one of: name total"),
+                            (["help", "stauts"], "did you mean status?"),
+                            (["x" * 5000], "expected at most 4096 bytes"),
+                            (["key", "y" * 5000], "expected at most 4096 bytes"),
+                            (["counters", "--limit", "9" * 5000], "expected at most 4096 bytes"),
+                            (["\033[31m\u202e\udcff"], "tallyctl: ?[31m"),
                             (["-c", "/nonexistent/tally.conf", "key"], "cannot be read")):
             done = run(TALLYCTL, *words, check=False)
             self.assertEqual((done.returncode, done.stdout), (2, ""), words)
@@ -201,13 +253,72 @@ class Tallyctl(ServerTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn("No such file", done.stderr)
 
-    def test_an_output_that_cannot_be_written_is_an_error(self):
+    def test_an_output_that_cannot_be_written_is_an_error_told_once(self):
         node = self.counted()
-        with open("/dev/full", "w", encoding="ascii") as full:
-            done = subprocess.run([TALLYCTL, "-d", node.state, "counters"], stdout=full,
+        for words in (["counters"], ["log"], ["status"], ["--json", "log"], ["--help"]):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                done = subprocess.run([TALLYCTL, "-d", node.state, *words], stdout=full,
+                                      stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual((done.returncode, done.stderr), (
+                1, "tallyctl: cannot write the output: No space left on device\n"), words)
+
+    def test_a_reader_who_goes_away_ends_it_without_a_word(self):
+        node = self.counted()
+        for _ in range(200):
+            call(node, "count", ["votes", "tag=" + "x" * 60])
+        for words in (["log"], ["--json", "log"], ["counters"], ["--help"]):
+            reading, writing = os.pipe()
+            os.close(reading)
+            done = subprocess.run([TALLYCTL, "-d", node.state, *words], stdout=writing,
                                   stderr=subprocess.PIPE, text=True, check=False)
+            os.close(writing)
+            self.assertEqual((done.returncode, done.stderr), (1, ""), words)
+
+    def test_a_closed_output_is_never_another_file(self):
+        node = self.counted()
+        node.kill()
+        before = snapshot(node.state)
+        done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", TALLYCTL, "-d", node.state, "log"],
+                              stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("cannot write", done.stderr)
+        self.assertIn("Bad file descriptor", done.stderr)
+        self.assertEqual(snapshot(node.state), before)
+
+
+def commands():
+    """The table's names, as help prints them."""
+    text = run(TALLYCTL, "--help").stdout.partition("Commands:")[2].partition("Options")[0]
+    return re.findall(r"(?m)^  ([a-z]+) ", text)
+
+
+class Usage(ServerTest):
+    def test_each_command_has_help_with_an_example_in_80_columns(self):
+        names = commands()
+        self.assertGreater(len(names), 8)
+        for name in names:
+            text = run(TALLYCTL, name, "--help").stdout
+            self.assertEqual(run(TALLYCTL, "help", name).stdout, text)
+            self.assertRegex(text, rf"^usage: tallyctl .*\b{name}\b")
+            self.assertRegex(text, rf"(?s)\nExample.*\n  tallyctl {name}\b")
+            self.assertLessEqual(max(map(len, text.splitlines())), 80)
+        self.assertEqual(run(TALLYCTL, "help").stdout, run(TALLYCTL, "--help").stdout)
+        self.assertLessEqual(max(map(len, run(TALLYCTL, "--help").stdout.splitlines())), 80)
+
+    def test_the_options_that_help_names_are_taken_and_no_others(self):
+        general = set(re.findall(r"--[a-z]+", run(TALLYCTL, "--help").stdout.partition("Options")[2]))
+        every = general | {option for name in commands()
+                           for option in re.findall(r"--[a-z]+", run(TALLYCTL, name, "--help").stdout)}
+        for name in commands():
+            text = run(TALLYCTL, name, "--help").stdout.partition("and those of every")[0]
+            own = set(re.findall(r"(?m)^ {6}(--[a-z]+)", text))
+            for option in every - general - own:
+                done = run(TALLYCTL, name, f"{option}=1", check=False)
+                if "takes no value" in done.stderr:
+                    done = run(TALLYCTL, name, option, check=False)
+                elif value := re.search(r"expected one of: (\w+)", done.stderr):
+                    done = run(TALLYCTL, name, option, value.group(1), check=False)
+                self.assertEqual(done.returncode, 2, (name, option))
+                self.assertIn(f"{name} does not take {option}", done.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,150 @@
+/* replica/ctl_commands.c: the table of tallyctl's commands, and what help says of them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/nearest.h"
+#include "replica/ctl.h"
+
+enum { MANY = 1000 }; /* words behind a command that takes as many as there are */
+
+const struct ctl_command ctl_commands[] = {
+    {.name = "status",
+     .line = "what the node is, how far, and what is wrong",
+     .text = "Of a node that does not run it says what its files hold, and ends with 3.\n"
+             "\n"
+             "Example: is all well?\n"
+             "  tallyctl status\n",
+     .run = ctl_status},
+    {.name = "peers",
+     .line = "the other nodes of the cluster, and how far they are",
+     .text = "Only a running node knows.\n"
+             "\n"
+             "Example: who is behind?\n"
+             "  tallyctl peers\n",
+     .run = ctl_peers},
+    {.name = "get",
+     .args = "NAME...",
+     .least = 1,
+     .most = MANY,
+     .line = "totals of counters",
+     .text = "Of one name the total alone, of several one line each.\n"
+             "\n"
+             "Example:\n"
+             "  tallyctl get tickets\n",
+     .run = ctl_get},
+    {.name = "counters",
+     .args = "[PATTERN]",
+     .most = 1,
+     .line = "all counters and their totals, or those like a pattern",
+     .text = "PATTERN is as in a shell: * ? [a-z]. Quote it.\n"
+             "\n"
+             "Example: the ten that were voted for most\n"
+             "  tallyctl counters 'vote-*' --sort total --reverse --limit 10\n",
+     .option = {CTL_OPT_SORT, CTL_OPT_REVERSE, CTL_OPT_LIMIT},
+     .run = ctl_counters},
+    {.name = "log",
+     .line = "every count that the log holds",
+     .text = "Example:\n"
+             "  tallyctl log\n",
+     .run = ctl_log},
+    {.name = "verify",
+     .line = "check every checksum, hash and signature of the log",
+     .text = "Example:\n"
+             "  tallyctl verify\n",
+     .run = ctl_verify},
+    {.name = "checkpoint",
+     .line = "make a checkpoint now",
+     .text = "Ends once it is on disk.\n"
+             "\n"
+             "Example: so that the next start has little to read\n"
+             "  tallyctl checkpoint\n",
+     .run = ctl_checkpoint},
+    {.name = "key",
+     .line = "the node's public key, for the others' tally.conf",
+     .text = "Example: to compare by telephone\n"
+             "  tallyctl key --fingerprint\n",
+     .option = {CTL_OPT_FINGERPRINT},
+     .run = ctl_key},
+    {.name = "help",
+     .args = "[COMMAND]",
+     .most = 1,
+     .line = "this, or all about a command",
+     .text = "Example:\n"
+             "  tallyctl help counters\n",
+     .subject = CTL_ON_NOTHING,
+     .run = ctl_help_run},
+};
+const size_t ctl_command_count = sizeof ctl_commands / sizeof ctl_commands[0];
+
+const struct ctl_command *ctl_command_find(const char *name)
+{
+    struct nearest near = nearest_to(name);
+
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        if (strcmp(ctl_commands[i].name, name) == 0)
+            return &ctl_commands[i];
+        nearest_try(&near, ctl_commands[i].name);
+    }
+    if (near.best != NULL)
+        ctl_complain("%s is no command: did you mean %s?", name, near.best);
+    else
+        ctl_usage("%.64s is no command", name);
+    return NULL;
+}
+
+/* ---- help ---- */
+
+static void print_option(enum ctl_option option)
+{
+    const struct ctl_option_row *row = &ctl_option_rows[option];
+    char left[32], letter[8] = "    ";
+
+    if (row->letter != 0)
+        snprintf(letter, sizeof letter, "-%c, ", row->letter);
+    snprintf(left, sizeof left, "%s--%s%s%s", letter, row->name,
+             row->value != NULL ? " " : "", row->value != NULL ? row->value : "");
+    printf("  %-24s %s\n", left, row->help);
+}
+
+static void print_options(bool general)
+{
+    for (int i = 0; i < CTL_OPTIONS; i++)
+        if (ctl_option_is_general((enum ctl_option)i) == general)
+            print_option((enum ctl_option)i);
+}
+
+void ctl_help(void)
+{
+    puts("usage: tallyctl [OPTION]... COMMAND [ARGUMENT]...\n"
+         "Ask a node, or read its files where it does not run; they are never written.\n"
+         "\nCommands:");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        const struct ctl_command *c = &ctl_commands[i];
+        char left[32];
+
+        snprintf(left, sizeof left, "%s %s", c->name, c->args != NULL ? c->args : "");
+        printf("  %-22s %s\n", left, c->line);
+    }
+    puts("\nOptions of every command:");
+    print_options(true);
+    printf("\nWithout -c and -d the node is that of %s.\n"
+           "tallyctl COMMAND --help tells more, with an example.\n"
+           "Exit codes: 0 fine, 1 not fine, 2 usage, 3 the node does not run or answer\n",
+           ctl_default_conf);
+}
+
+void ctl_help_command(const struct ctl_command *command)
+{
+    const char *line = command->line;
+
+    printf("usage: tallyctl [OPTION]... %s%s%s\n", command->name,
+           command->args != NULL ? " " : "", command->args != NULL ? command->args : "");
+    printf("%c%s.\n\n", line[0] >= 'a' && line[0] <= 'z' ? line[0] - 'a' + 'A' : line[0],
+           line + 1);
+    if (command->option[0] != 0) {
+        for (const enum ctl_option *o = command->option; *o != 0; o++)
+            print_option(*o);
+        puts("and those of every command, which tallyctl --help tells.\n");
+    }
+    fputs(command->text, stdout);
+}
