@@ -20,6 +20,7 @@ enum { TEXT_SIZE = 4096 }; /* of the longest value, a path, with its NUL */
 struct parse {
     const char *path;     /* as messages show it */
     const char *at, *end; /* what is not read yet */
+    bool keyless;         /* a peer's key may be anything */
     unsigned line;
     const char *section; /* a table's name, "peer", "script", or NULL before the first */
     struct conf *conf;
@@ -506,13 +507,15 @@ static enum err peer_key(struct parse *p, struct conf_peer *peer, const char *te
 {
     size_t bytes;
 
+    if (p->keyless)
+        return ERR_OK;
     if (strlen(text) != (size_t)2 * CONF_KEY_BYTES ||
         sodium_hex2bin(peer->key, sizeof peer->key, text, (size_t)2 * CONF_KEY_BYTES,
                        NULL, &bytes, NULL) != 0 ||
         bytes != CONF_KEY_BYTES)
         return refuse(p, p->line, ERR_MALFORMED,
-                      "key = %s: expected the 64 hexadecimal digits that tallyctl key "
-                      "tells on that node",
+                      "key = %s: expected the 64 hexadecimal digits that tallyd -k tells "
+                      "on that node",
                       text);
     if (crypto_core_ed25519_is_valid_point(peer->key) == 0)
         return refuse(p, p->line, ERR_MALFORMED,
@@ -527,11 +530,19 @@ static enum err peer_key(struct parse *p, struct conf_peer *peer, const char *te
 
 static enum err peer_address(struct parse *p, struct conf_peer *peer, const char *text)
 {
-    enum err err = endpoint_take(text, peer->address);
+    enum err err;
 
+    peer->gone = strcmp(text, "none") == 0;
+    if (peer->gone) {
+        strcpy(peer->address, text);
+        return ERR_OK;
+    }
+    err = endpoint_take(text, peer->address);
     return err == ERR_OK ? err
-                         : refuse(p, p->line, err, "address = %s: expected %s", text,
-                                  endpoint_expected);
+                         : refuse(p, p->line, err,
+                                  "address = %s: expected %s, or none for a node that is "
+                                  "no more",
+                                  text, endpoint_expected);
 }
 
 static enum err peer_line(struct parse *p, const char *name, const char *value)
@@ -561,9 +572,9 @@ static enum err peers_check(struct parse *p)
         if (peer->address_line == 0)
             return refuse(p, peer->line, ERR_MALFORMED,
                           "[peer %s] has no address = HOST:PORT", peer->name);
-        if (peer->key_line == 0)
+        if (peer->key_line == 0 && !p->keyless)
             return refuse(p, peer->line, ERR_MALFORMED,
-                          "[peer %s] has no key: tallyctl key tells it on that node",
+                          "[peer %s] has no key: tallyd -k tells it on that node",
                           peer->name);
     }
     if (conf->peer_count > 0 && conf->peer_listen[0] == '\0')
@@ -883,21 +894,27 @@ static enum err parse_all(struct parse *p, size_t len)
     return err == ERR_OK ? set_rest(p) : err;
 }
 
+static enum err parse_into(struct parse *p, size_t len, struct conf **conf)
+{
+    enum err err;
+
+    p->conf = calloc(1, sizeof *p->conf);
+    if (p->conf == NULL)
+        return refuse_memory(p);
+    err = parse_all(p, len);
+    if (err != ERR_OK)
+        conf_free(p->conf);
+    else
+        *conf = p->conf;
+    return err;
+}
+
 enum err conf_parse(const char *text, size_t len, const char *path, struct conf **conf,
                     struct conf_error *error)
 {
     struct parse p = {.path = path, .at = text, .end = text + len, .error = error};
-    enum err err;
 
-    p.conf = calloc(1, sizeof *p.conf);
-    if (p.conf == NULL)
-        return refuse_memory(&p);
-    err = parse_all(&p, len);
-    if (err != ERR_OK)
-        conf_free(p.conf);
-    else
-        *conf = p.conf;
-    return err;
+    return parse_into(&p, len, conf);
 }
 
 /* Up to size bytes; -1 and errno where the file cannot be read. */
@@ -927,7 +944,8 @@ static ssize_t read_file(const char *path, char *text, size_t size)
     return (ssize_t)len;
 }
 
-enum err conf_read(const char *path, struct conf **conf, struct conf_error *error)
+static enum err read_and_parse(const char *path, bool keyless, struct conf **conf,
+                               struct conf_error *error)
 {
     enum { SIZE = CONF_FILE_MAX + 1 }; /* one more, to see that there is more */
     char *text = malloc(SIZE);
@@ -943,10 +961,26 @@ enum err conf_read(const char *path, struct conf **conf, struct conf_error *erro
         conf_error_set(error, path, 0, "cannot be read: %s", strerror(errno));
         err = ERR_IO;
     } else {
-        err = conf_parse(text, (size_t)len, path, conf, error);
+        struct parse p = {.path = path,
+                          .at = text,
+                          .end = text + len,
+                          .error = error,
+                          .keyless = keyless};
+
+        err = parse_into(&p, (size_t)len, conf);
     }
     free(text);
     return err;
+}
+
+enum err conf_read(const char *path, struct conf **conf, struct conf_error *error)
+{
+    return read_and_parse(path, false, conf, error);
+}
+
+enum err conf_read_keyless(const char *path, struct conf **conf, struct conf_error *error)
+{
+    return read_and_parse(path, true, conf, error);
 }
 
 void conf_free(struct conf *conf)

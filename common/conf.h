@@ -54,6 +54,7 @@ struct conf_network {
 struct conf_peer {
     char name[CONF_PEER_NAME_MAX + 1];
     char address[CONF_ADDRESS_MAX + 1]; /* as written: resolved whenever it is dialled */
+    bool gone; /* address = none: it is no more, but what it has counted stays good */
     uint8_t key[CONF_KEY_BYTES];
     unsigned line;                   /* of its [peer NAME] */
     unsigned address_line, key_line; /* 0: not said */
@@ -136,7 +137,12 @@ struct conf_error {
  *         ERR_MEMORY */
 enum err conf_read(const char *path, struct conf **conf, struct conf_error *error);
 
-/* The same from memory, for tests; path is what messages name. text needs a NUL at text[len]. */
+/* As conf_read(), but a peer's key may be anything, or missing, and is not taken: for who makes the keys that
+ * this very file waits for. */
+enum err conf_read_keyless(const char *path, struct conf **conf,
+                           struct conf_error *error);
+
+/* conf_read() from memory, for tests; path is what messages name. text needs a NUL at text[len]. */
 enum err conf_parse(const char *text, size_t len, const char *path, struct conf **conf,
                     struct conf_error *error);
 

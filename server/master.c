@@ -906,13 +906,16 @@ int main(int argc, char **argv)
               stderr);
         return EXIT_USAGE;
     }
-    if (read_conf(path, &master.conf, &master.scripts, &error) != ERR_OK) {
+    if ((key ? conf_read_keyless(path, &master.conf, &error)
+             : read_conf(path, &master.conf, &master.scripts, &error)) != ERR_OK) {
         fprintf(stderr, "%s\n", error.text);
         return EXIT_USAGE;
     }
+    if (key)
+        return tell_key(&master);
     if (check) {
         printf("%s: good\n", master.conf->path);
         return EXIT_OK;
     }
-    return key ? tell_key(&master) : serve(&master);
+    return serve(&master);
 }

@@ -361,7 +361,7 @@ Test(conf, a_peer_has_a_name_an_address_and_a_key_of_its_own)
     refused(CLUSTER "[peer a]\n[peer a]\n", ERR_EXISTS,
             "tally.conf:5: a second [peer a]: line 4 has it already");
     refused(CLUSTER "[peer a]\naddress = a:1\n", ERR_MALFORMED,
-            "tally.conf:4: [peer a] has no key: tallyctl key tells it on that node");
+            "tally.conf:4: [peer a] has no key: tallyd -k tells it on that node");
     refused(CLUSTER "[peer a]\nkey = " KEY_1 "\n", ERR_MALFORMED,
             "tally.conf:4: [peer a] has no address = HOST:PORT");
     refused(CLUSTER "[peer a]\naddress = a:1\naddress = a:2\n", ERR_EXISTS,
@@ -372,14 +372,27 @@ Test(conf, a_peer_has_a_name_an_address_and_a_key_of_its_own)
     refused(CLUSTER "[peer a]\nkey = " KEY_1 "\n[peer b]\nkey = " KEY_1 "\n", ERR_EXISTS,
             "tally.conf:7: key = " KEY_1 ": peer a has it already, on line 5");
     refused(CLUSTER "[peer a]\nkey = 1234\n", ERR_MALFORMED,
-            "tally.conf:5: key = 1234: expected the 64 hexadecimal digits that tallyctl "
-            "key tells on that node");
+            "tally.conf:5: key = 1234: expected the 64 hexadecimal digits that tallyd "
+            "-k tells on that node");
     refused(CLUSTER "[peer a]\nkey = "
                     "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5d\n",
             ERR_MALFORMED,
             "tally.conf:5: key = "
             "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5d: this is "
             "nobody's key: a digit is wrong");
+}
+
+Test(conf, a_node_that_is_no_more_has_a_key_and_no_address)
+{
+    static const char text[] =
+        CLUSTER "[peer a]\naddress = none\nkey = " KEY_1 "\n[peer b]\naddress = b:1\n"
+                "key = " KEY_2 "\n";
+    struct conf *conf;
+
+    cr_assert_eq(conf_parse(text, strlen(text), "tally.conf", &conf, &error), ERR_OK);
+    cr_expect(conf->peers[0].gone);
+    cr_expect_not(conf->peers[1].gone);
+    conf_free(conf);
 }
 
 Test(conf, a_node_with_peers_says_where_they_reach_it)
@@ -702,6 +715,29 @@ Test(conf, a_file_is_read_whole_or_refused_with_the_reason)
     cr_expect_str_eq(error.text, message);
     cr_expect_eq(conf_read("/tmp", &conf, &error), ERR_IO);
     cr_expect_str_eq(error.text, "/tmp: cannot be read: Is a directory");
+}
+
+/* A cluster's file names the keys of nodes that have none yet: without this, none of them could make one. */
+Test(conf, who_makes_keys_reads_a_file_that_waits_for_them)
+{
+    static const char text[] =
+        CLUSTER "[peer a]\naddress = a:1\nkey = KEY-OF-a\n[peer b]\naddress = b:1\n";
+    char path[] = "/tmp/test_conf_XXXXXX";
+    int fd = mkstemp(path);
+    struct conf *conf = NULL;
+
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    cr_expect_eq(conf_read(path, &conf, &error), ERR_MALFORMED);
+    cr_assert_eq(conf_read_keyless(path, &conf, &error), ERR_OK);
+    cr_expect_eq(conf->peer_count, 2);
+    conf_free(conf);
+
+    cr_assert_eq(write(fd, "[peer c]\n", 9), 9);
+    cr_expect_eq(conf_read_keyless(path, &conf, &error), ERR_MALFORMED,
+                 "and its other mistakes are found");
+    close(fd);
+    unlink(path);
 }
 
 static void list_settings(void *user, const struct conf_value *value)
