@@ -372,7 +372,7 @@ static enum err set_ways(struct network *n, const struct conf_peer *list, size_t
     size_t made = 0;
 
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
-        if (memcmp(list[i].key, n->own.byte, PUBLIC_KEY_BYTES) != 0)
+        if (!list[i].gone && memcmp(list[i].key, n->own.byte, PUBLIC_KEY_BYTES) != 0)
             err = way_take(n, &list[i], &way[made++]);
     }
     for (size_t i = 0; i < n->count; i++)
@@ -380,6 +380,17 @@ static enum err set_ways(struct network *n, const struct conf_peer *list, size_t
     memcpy(n->way, way, sizeof way);
     n->count = err == ERR_OK ? made : made - 1;
     return err;
+}
+
+static enum err set_former(struct network *n, const struct conf_peer *list, size_t count)
+{
+    struct public_key keys[PEERS_MAX];
+    size_t former = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (list[i].gone)
+            memcpy(keys[former++].byte, list[i].key, PUBLIC_KEY_BYTES);
+    return peers_former(n->peers, keys, former);
 }
 
 enum err network_set(struct network *n, const struct conf_peer *list, size_t count)
@@ -398,7 +409,9 @@ enum err network_set(struct network *n, const struct conf_peer *list, size_t cou
     }
     if (err != ERR_OK)
         return err;
-    err = peers_set(n->peers, peers, n->count, &bad);
+    err = set_former(n, list, count);
+    if (err == ERR_OK)
+        err = peers_set(n->peers, peers, n->count, &bad);
     if (err != ERR_OK)
         log_error("peers cannot be taken: %s", err_name(err));
     return err;

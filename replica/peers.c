@@ -88,6 +88,8 @@ struct peers {
     struct id run;
     struct peer *peer[PEERS_MAX];
     size_t count;
+    struct public_key former[PEERS_MAX];
+    size_t former_count;
     uint64_t
         join_ms; /* when waiting for a peer to catch up with is over; 0: no peer yet */
     /* The log's durable end of one and of two steps of PEERS_RELAY_MS ago: what is older is relayed. */
@@ -241,11 +243,34 @@ static void new_stream(struct peers *p)
     core_new_stream(node_core(p->config.node), &stream);
 }
 
+/* Blocks of these, and of former nodes, are taken. */
+static enum err trust(struct peers *p, const struct public_key *peers, size_t count)
+{
+    struct public_key keys[2 * PEERS_MAX];
+
+    memcpy(keys, peers, count * sizeof *keys);
+    memcpy(keys + count, p->former, p->former_count * sizeof *keys);
+    return core_trust(node_core(p->config.node), keys, count + p->former_count);
+}
+
+enum err peers_former(struct peers *p, const struct public_key *keys, size_t count)
+{
+    struct public_key peers[PEERS_MAX] = {{.byte = {0}}};
+
+    if (count > PEERS_MAX)
+        return ERR_RANGE;
+    for (size_t i = 0; i < p->count; i++)
+        peers[i] = p->peer[i]->config.key;
+    memcpy(p->former, keys, count * sizeof *keys);
+    p->former_count = count;
+    return trust(p, peers, p->count);
+}
+
 enum err peers_set(struct peers *p, const struct peer_config *list, size_t count,
                    size_t *bad)
 {
     struct peer *peer[PEERS_MAX] = {NULL};
-    struct public_key keys[PEERS_MAX];
+    struct public_key keys[PEERS_MAX] = {{.byte = {0}}};
     enum err err = check_list(p, list, count, bad);
 
     if (err != ERR_OK)
@@ -255,7 +280,7 @@ enum err peers_set(struct peers *p, const struct peer_config *list, size_t count
         keys[*bad] = list[*bad].key;
     }
     if (err == ERR_OK)
-        err = core_trust(node_core(p->config.node), keys, count);
+        err = trust(p, keys, count);
     if (err == ERR_OK && count > 0)
         found(p, keys, count);
     if (err == ERR_OK && core_stream_outdated(node_core(p->config.node)))

@@ -73,6 +73,11 @@ void peers_free(struct peers *p);
 enum err peers_set(struct peers *p, const struct peer_config *list, size_t count,
                    size_t *bad);
 
+/* Keys of nodes that were in the cluster and are no more: their blocks are taken from whoever passes them on,
+ * and nobody else is expected behind these keys. They replace those given before. This node's own does no harm.
+ * Errors: ERR_RANGE (more than PEERS_MAX), ERR_MEMORY. */
+enum err peers_former(struct peers *p, const struct public_key *keys, size_t count);
+
 /* A message from the network, opened in place. Blocks in it are given to node_receive(): the caller commits.
  * *sender: who has sealed it, for whoever has a connection to close.
  * Errors: as node_commit(). */

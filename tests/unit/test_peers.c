@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tests/lib/cluster.h"
+#include "tests/lib/history.h"
 
 static void count_many(struct cluster *c, size_t node, const char *name, unsigned times)
 {
@@ -132,6 +133,33 @@ Test(peers,
     cluster_run(c, 10000);
     cr_assert_eq(cluster_total(c, 0, "hits"), 51);
     cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+/* A node that is taken out of every list, or comes back with a new key, leaves counts behind that are in no
+ * checkpoint yet. A new node gets them from the others, and takes them if it is told of that key. */
+Test(peers, what_a_node_counted_that_is_no_more_reaches_who_comes_later)
+{
+    struct cluster *c = cluster_new(3, 1);
+    const struct public_key former = history_key(2 + 1).public;
+
+    count_many(c, 0, "hits", 20);
+    count_many(c, 2, "hits", 30);
+    cluster_run(c, 3000);
+    cluster_crash(c, 2);
+    cluster_list(c, 0, 2, false);
+    cluster_crash(c, 1);
+    cluster_wipe(c, 1);
+    cluster_list(c, 1, 2, false);
+    cluster_start(c, 1);
+    cluster_run(c, 10000);
+    cr_assert_eq(cluster_total(c, 1, "hits"), 20, "of a key that nobody named");
+    cr_assert_eq(peers_former(cluster_peers(c, 1), &former, 1), ERR_OK);
+    cluster_run(c, 10000);
+    cr_assert_eq(cluster_total(c, 1, "hits"), 50);
+    cr_assert_eq(cluster_total(c, 0, "hits"), 50);
+    cluster_list(c, 1, 2, false);
+    cr_assert_eq(peers_count(cluster_peers(c, 1)), 1, "nobody waits for it");
     cluster_free(c);
 }
 
