@@ -13,10 +13,10 @@ set -eu
 build_packages="gcc libc6-dev cmake ninja-build pkgconf libnng-dev libsodium-dev libuv1-dev
     libinih-dev libjansson-dev libseccomp-dev libbsd-dev uthash-dev"
 # clang with its sanitizers' and libFuzzer's libraries (libclang-rt-dev) and the symbolizer (llvm);
-# Criterion, and the nanomsg that has to be linked before libnng; debootstrap for Asterisk; iproute2 for hosts
-# in network namespaces.
+# Criterion, and the nanomsg that has to be linked before libnng; debootstrap for Asterisk; iproute2, nftables and
+# procps for hosts in network namespaces.
 test_packages="clang clang-format libclang-rt-dev llvm libcriterion-dev libnanomsg-dev
-    python3 git debootstrap debian-archive-keyring iproute2"
+    python3 git debootstrap debian-archive-keyring iproute2 nftables procps"
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 say() { printf 'setup: %s\n' "$*" >&2; }
