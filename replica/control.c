@@ -193,10 +193,11 @@ static json_t *json_peer(const struct network_peer *peer, uint64_t now_ms)
     const struct peer_figures *f = &peer->figures;
 
     return json_pack(
-        "{s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-        f->name, "address", peer->address, "reached", peer->reached, "connected",
+        "{s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "name", f->name, "address", peer->address, "reached", peer->reached, "connected",
         f->connected, "behind", f->known ? json_u64(f->lacks) : json_null(), "too_far",
-        f->too_far, "differs", f->differs, "rivals", f->rivals, "heard_ms",
+        f->too_far, "differs", f->differs, "rivals", f->rivals, "fetched",
+        json_u64(f->fetched), "fetch_bytes", json_u64(f->fetch_bytes), "heard_ms",
         f->heard_ms == 0 ? json_null() : json_u64(now_ms - f->heard_ms), "sent",
         json_u64(f->sent), "received", json_u64(f->received), "refused",
         json_u64(f->refused), "forged", json_u64(f->forged), "stale", json_u64(f->stale));

@@ -180,6 +180,7 @@ static void print_peer(const json_t *peer, int name_width, int address_width)
 {
     const json_t *heard = json_object_get(peer, "heard_ms");
     json_int_t refused = ctl_number(peer, "refused"), forged = ctl_number(peer, "forged");
+    json_int_t of = ctl_number(peer, "fetch_bytes");
     char state[80], when[32] = "never";
 
     peer_state(peer, state, sizeof state);
@@ -188,6 +189,10 @@ static void print_peer(const json_t *peer, int name_width, int address_width)
                  (double)json_integer_value(heard) / 1000);
     printf("%-*s  %-*s  %10s  %s", name_width, text_at(peer, "name"), address_width,
            text_at(peer, "address"), when, state);
+    if (of > 0)
+        printf("; %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+               " KiB of a checkpoint are fetched from it",
+               ctl_number(peer, "fetched") / 1024, of / 1024);
     if (json_is_true(json_object_get(peer, "differs")))
         printf("; ITS COUNTERS DIFFER though it holds the same blocks");
     if (json_is_true(json_object_get(peer, "rivals")))

@@ -20,7 +20,7 @@ from harness import die_with_parent, run
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
-ESTABLISHED = "01"  # as /proc/net/tcp has it
+ESTABLISHED, SYN_SENT = "01", "02"  # as /proc/net/tcp has it
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -86,16 +86,15 @@ class Host:
         with self.namespace:
             return socket.create_connection((address, port), timeout=limit)
 
-    def connections(self, port):
-        """How many connections this host has at one of its ports."""
+    def sockets(self):
+        """This host's TCP sockets, as (local port, remote port, state)."""
         with self.namespace:
             lines = []
             for name in ("tcp", "tcp6"):
                 with open(f"/proc/thread-self/net/{name}", encoding="ascii") as file:
                     lines += file.readlines()[1:]
         ends = [line.split()[1:4] for line in lines]
-        return sum(local.endswith(f":{port:04X}") and state == ESTABLISHED
-                   for local, _, state in ends)
+        return [(int(local[-4:], 16), int(remote[-4:], 16), state) for local, remote, state in ends]
 
     def close(self):
         os.close(self.tun)

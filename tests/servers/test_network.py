@@ -5,7 +5,7 @@ import unittest
 
 from cluster import CALLS, Cluster
 from harness import eventually
-from netns import Net
+from netns import ESTABLISHED, SYN_SENT, Net
 
 PEER_PORT = 4574
 
@@ -87,11 +87,21 @@ class Network(Networked):
         """Nothing says that it is dead, and packets sent again come less and less often."""
         a, b = self.hosts(2)
         self.net.isolate(a.host)
-        eventually(lambda: not a.peer("n2")["connected"], 10, "the silence is noticed")
+        eventually(lambda: not any(remote == PEER_PORT and state == ESTABLISHED
+                                   for m in (a, b) for _, remote, state in m.host.sockets()),
+                   12, "connections that are not answered are given up")
+        dials = set()
+
+        def dialled():
+            dials.update(local for local, remote, state in a.host.sockets()
+                         if remote == PEER_PORT and state == SYN_SENT)
+            return len(dials) >= 3
+        eventually(dialled, 15, "dials that are not answered are given up")
         # The other end of a dead connection does not know, either, and must not keep it: there are
         # few places for each address.
-        eventually(lambda: not a.host.connections(PEER_PORT) and not b.host.connections(PEER_PORT),
-                   45, "dead connections are given up")
+        eventually(lambda: not any(local == PEER_PORT and state == ESTABLISHED
+                                   for m in (a, b) for local, _, state in m.host.sockets()),
+                   35, "connections over which nobody is heard are given up")
         self.assertEqual((a.count("load")["TALLY_NUMBER"], b.count("load")["TALLY_NUMBER"]),
                          ("1", "1"))
         self.net.isolate(a.host, cut=False)
