@@ -167,14 +167,15 @@ static json_t *do_status(const struct control_view *view, const json_t *request)
     const struct node_figures *f = &view->figures;
     json_t *status = status_process(view);
     json_t *figures = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:b, s:b}",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:b, s:b}",
         "cluster", json_cluster(&f->core), "position", json_end(&f->core.end), "counters",
-        json_u64(f->core.items), "streams", json_u64(f->core.streams), "blocks",
-        json_u64(f->core.blocks), "counts", json_u64(f->core.ops), "commits",
-        json_u64(f->commits), "remembered", json_u64(f->core.requests), "log", "first",
-        json_u64(f->first), "end", json_u64(f->end.lsn), "recovered_blocks",
-        json_u64(f->recovered_blocks), "checkpoint", json_checkpoint(f), "full", f->full,
-        "busy", view->node != NULL && node_busy(view->node));
+        json_u64(f->core.items), "streams", json_u64(f->core.streams), "forks",
+        json_u64(f->core.forks), "blocks", json_u64(f->core.blocks), "counts",
+        json_u64(f->core.ops), "commits", json_u64(f->commits), "remembered",
+        json_u64(f->core.requests), "log", "first", json_u64(f->first), "end",
+        json_u64(f->end.lsn), "recovered_blocks", json_u64(f->recovered_blocks),
+        "checkpoint", json_checkpoint(f), "full", f->full, "busy",
+        view->node != NULL && node_busy(view->node));
 
     (void)request;
     if (status == NULL || figures == NULL || status_node(status, &view->about) != 0 ||

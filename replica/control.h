@@ -7,6 +7,7 @@
  *       false where the files are read instead
  *       "node", "key", "fingerprint", "cluster" (null before there is one)
  *       "position": {"stream", "number", "hash"} of this node's last block, or null
+ *       "forks": of the streams, how many are taken no further, because two signed blocks contradict each other
  *       "counters", "streams", "blocks", "counts", "commits", "remembered": blocks and counts since
  *       the checkpoint that the process began with, commits since its start
  *       "log": {"first", "end"}: LSNs of what is kept; "recovered_blocks": read at the start

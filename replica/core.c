@@ -673,6 +673,31 @@ bool core_heard(const struct core *core, const struct stream_end *theirs)
            !hash_equal(&theirs->hash, &stream->end.hash);
 }
 
+bool core_is_frozen(const struct core *core, const struct id *stream)
+{
+    const struct stream *held = streams_find(&core->streams, stream);
+
+    return held != NULL && held->frozen;
+}
+
+size_t core_frozen(const struct core *core, uint8_t *out, size_t size, bool *more)
+{
+    struct writer w = writer_of(out, size);
+
+    for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next)
+        if (s->frozen)
+            write_bytes(&w, s->end.position.stream.byte, ID_BYTES);
+    *more = w.full;
+    return w.len;
+}
+
+/* Its proof is on the way, or contradicts a block that was followed by others since. To believe it costs a stream. */
+void core_heard_frozen(struct core *core, const struct id *stream)
+{
+    if (id_equal(stream, &core->config.stream) && core_held(core, stream) > 0)
+        core->stream_lost = true;
+}
+
 bool core_is_own(const struct core *core, const struct id *stream)
 {
     const struct stream *held = streams_find(&core->streams, stream);
@@ -1148,6 +1173,8 @@ void core_figures(const struct core *core, struct core_figures *figures)
                                      .requests = requests_count(core->requests)};
     if (own != NULL)
         figures->end = own->end;
+    for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next)
+        figures->forks += s->frozen;
     for (size_t i = 0; i < COMPONENT_COUNT; i++) {
         size_t count = 0;
 

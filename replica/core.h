@@ -131,6 +131,11 @@ void core_digest(struct core *core, struct hash *digest);
 /* One item of a peer's HAVE. true: it contradicts what is held, so the stream forks; the peer needs to see our block
  * for proof. */
 bool core_heard(const struct core *core, const struct stream_end *theirs);
+/* Is the stream frozen here? The ids [16] of all such, as HAVE names them; returns the bytes written. */
+bool core_is_frozen(const struct core *core, const struct id *stream);
+size_t core_frozen(const struct core *core, uint8_t *out, size_t size, bool *more);
+/* A peer has frozen the stream. If it is this run's, core_stream_lost(). */
+void core_heard_frozen(struct core *core, const struct id *stream);
 /* Does this node write the stream? */
 bool core_is_own(const struct core *core, const struct id *stream);
 
@@ -194,6 +199,7 @@ void core_take_over(struct core *core, struct core *old);
 struct core_figures {
     struct id cluster, stream;
     struct stream_end end; /* of this node's own history */
+    uint64_t forks;        /* streams that are frozen */
     uint64_t streams, items, blocks,
         ops; /* blocks, ops: applied since the start, recovery included */
     size_t requests;

@@ -125,11 +125,11 @@ static void print_report(const struct ctl *ctl, enum err err,
                          const struct verify_report *r)
 {
     if (ctl->json) {
-        json_t *json =
-            json_pack("{s:b, s:I, s:I, s:I, s:I, s:b}", "good", err == ERR_OK, "blocks",
-                      (json_int_t)r->blocks, "counts", (json_int_t)r->counts, "streams",
-                      (json_int_t)r->streams, "checkpoints", (json_int_t)r->checkpoints,
-                      "torn", r->end.torn);
+        json_t *json = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:b}", "good",
+                                 err == ERR_OK, "blocks", (json_int_t)r->blocks, "counts",
+                                 (json_int_t)r->counts, "streams", (json_int_t)r->streams,
+                                 "checkpoints", (json_int_t)r->checkpoints, "forks",
+                                 (json_int_t)r->forks, "torn", r->end.torn);
 
         if (err != ERR_OK && json != NULL) {
             json_object_set_new(json, "reason", json_string(r->reason));
@@ -149,6 +149,11 @@ static void print_report(const struct ctl *ctl, enum err err,
     printf("read: counts %" PRIu64 ", blocks %" PRIu64 ", streams %" PRIu64
            ", checkpoints %" PRIu64 "\n",
            r->counts, r->blocks, r->streams, r->checkpoints);
+    if (r->forks > 0)
+        printf(
+            "forks: %" PRIu64
+            " blocks are kept as proof that another process signed with the same key\n",
+            r->forks);
     if (err == ERR_OK && r->end.torn)
         puts("the last write was cut off by a crash; the next start clears it away");
 }

@@ -88,6 +88,12 @@ static void print_status(const json_t *status)
                ctl_number(position, "number"), text_at(position, "stream"));
     printf("counters     %" JSON_INTEGER_FORMAT "\n", ctl_number(status, "counters"));
     print_cluster(status);
+    if (ctl_number(status, "forks") > 0)
+        printf(
+            "forks        %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+            " streams: a copied process counted in them, too, and nodes may differ by what "
+            "it counted\n",
+            ctl_number(status, "forks"), ctl_number(status, "streams"));
     print_log(status);
     if (json_is_true(json_object_get(status, "full")))
         puts("disk         FULL: new counts are refused until there is room");

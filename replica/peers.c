@@ -24,9 +24,12 @@ static_assert((int)BATCH_BYTES <= (int)LINK_PAYLOAD_MAX, "a batch fits a message
 /* How far a peer is with one stream. */
 struct progress {
     struct id stream;
-    uint64_t have;  /* as its last HAVE says */
-    uint64_t sent;  /* and not given up for lost; at least have */
-    uint64_t round; /* of the HAVE that named it */
+    uint64_t have;         /* as its last HAVE says */
+    uint64_t sent;         /* and not given up for lost; at least have */
+    uint64_t round;        /* of the HAVE that named it */
+    uint64_t frozen_round; /* of the HAVE that said that the peer takes no more of it */
+    uint64_t
+        proof_ms; /* when our block that contradicts its last was sent; 0: it does not */
     /* It lacked a block when the log ended at this LSN (0: it lacked none), of which `missed` was sent: a feed that has
      * read up to there without sending more has not found it. */
     uint64_t missing_lsn, missed;
@@ -101,6 +104,7 @@ struct peers {
     uint64_t fetch_again_ms; /* so much later again */
     uint64_t fetch_gap;      /* asked at once because of a gap, when so much was here */
     uint64_t fetch_after_ms; /* not before */
+    uint64_t renewed_ms;     /* when a stream was last begun on a peer's word */
     uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
 };
 
@@ -301,13 +305,21 @@ enum err peers_set(struct peers *p, const struct peer_config *list, size_t count
 
 /* ---- what a peer holds ---- */
 
+/* It forks, says the peer: there is nothing more to send of it. */
+static bool takes_no_more(const struct peer *peer, const struct progress *progress)
+{
+    return progress->frozen_round != 0 && progress->frozen_round == peer->round;
+}
+
 static uint64_t have_of(const void *arg, const struct id *stream)
 {
     const struct peer *peer = arg;
     const struct progress *progress;
 
     HASH_FIND(hh, peer->progress, stream, sizeof *stream, progress);
-    return progress != NULL ? progress->have : 0;
+    if (progress == NULL)
+        return 0;
+    return takes_no_more(peer, progress) ? UINT64_MAX : progress->have;
 }
 
 static struct progress *progress_of(struct peer *peer, const struct id *stream)
@@ -356,7 +368,8 @@ static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_
         const struct unacked *oldest = &feed->unacked[feed->first];
         const struct progress *progress = progress_of(peer, &oldest->block.stream);
 
-        if (progress == NULL || progress->have < oldest->block.number)
+        if (progress == NULL ||
+            (progress->have < oldest->block.number && !takes_no_more(peer, progress)))
             break;
         feed->bytes -= oldest->bytes;
         feed->first = (feed->first + 1) % UNACKED_MAX;
@@ -369,16 +382,36 @@ static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_
         feed->low = wal_reader_lsn(feed->reader);
 }
 
-/* What a HAVE comes to: whether the peer holds less of anything than before, or more than is held here. */
+/* What a HAVE comes to. */
 struct compared {
-    bool less, more;
+    uint64_t now_ms;
+    bool less;     /* the peer holds less of something than before */
+    bool more;     /* or more than is held here, and it can be had */
+    bool other;    /* or something else than is held here */
+    bool unproven; /* it does not know that a stream forks */
 };
+
+/* The peer's last block is another than ours of that number: the stream forks. Ours is the proof that it lacks. */
+static void contradict(const struct peer *peer, struct progress *progress,
+                       struct compared *compared)
+{
+    if (takes_no_more(peer, progress) ||
+        (progress->proof_ms != 0 &&
+         compared->now_ms - progress->proof_ms < PEERS_PROOF_MS))
+        return;
+    progress->proof_ms = compared->now_ms;
+    progress->have--;
+    compared->less = true;
+}
 
 static enum err have_stream(struct peers *p, struct peer *peer,
                             const struct stream_end *end, struct compared *compared)
 {
     const struct core *core = node_core(p->config.node);
     struct progress *progress = progress_of(peer, &end->position.stream);
+    uint64_t held = core_held(core, &end->position.stream);
+    bool contradicts = core_heard(core, end);
+    bool frozen = core_is_frozen(core, &end->position.stream);
 
     if (progress == NULL)
         return ERR_MEMORY;
@@ -387,15 +420,15 @@ static enum err have_stream(struct peers *p, struct peer *peer,
         progress->gone = false;
         compared->less = true; /* What was passed over can be sent now. */
     }
-    compared->more =
-        compared->more || end->position.number > core_held(core, &end->position.stream);
+    compared->more = compared->more || (end->position.number > held && !frozen);
+    compared->unproven = compared->unproven || (frozen && !takes_no_more(peer, progress));
+    compared->other = compared->other || end->position.number != held || contradicts;
     progress->have = end->position.number;
     progress->round = peer->round;
-    /* Our block of that number is the proof that it lacks. */
-    if (core_heard(core, end)) {
-        progress->have--;
-        compared->less = true;
-    }
+    if (contradicts)
+        contradict(peer, progress, compared);
+    else
+        progress->proof_ms = 0;
     if (progress->sent < progress->have)
         progress->sent = progress->have;
     return ERR_OK;
@@ -448,6 +481,29 @@ static enum err have_streams(struct peers *p, struct peer *peer, struct reader i
     return err;
 }
 
+/* The streams that the peer has frozen; if this run's is one of them, it counts on in another. */
+static enum err have_frozen(struct peers *p, struct peer *peer, struct reader ids,
+                            uint64_t now_ms)
+{
+    struct core *core = node_core(p->config.node);
+    struct progress *progress;
+    struct id stream;
+
+    while (ids.left > 0) {
+        read_copy(&ids, stream.byte, sizeof stream.byte);
+        progress = progress_of(peer, &stream);
+        if (progress == NULL)
+            return ERR_MEMORY;
+        progress->frozen_round = peer->round;
+        if (p->renewed_ms != 0 && now_ms - p->renewed_ms < PEERS_RENEW_MS)
+            continue;
+        core_heard_frozen(core, &stream);
+        if (core_stream_lost(core))
+            p->renewed_ms = now_ms;
+    }
+    return ERR_OK;
+}
+
 /* Counting may begin. */
 static void join(struct peers *p, const char *with)
 {
@@ -488,6 +544,8 @@ static bool is_gone(const struct peers *p, const struct peer *peer,
     const struct feed *feed = stream->own > 0 ? &peer->own : &peer->relay;
     uint64_t read = feed->reader != NULL ? wal_reader_lsn(feed->reader) : feed->low;
 
+    if (progress->proof_ms != 0 || takes_no_more(peer, progress))
+        return false;
     if (progress->gone)
         return true;
     if (progress->sent >= stream->end.position.number) {
@@ -520,35 +578,52 @@ static enum err look_for_gone(struct peers *p, struct peer *peer)
     return ERR_OK;
 }
 
+/* What the HAVE does not name any more. */
+static void forget_unnamed(const struct peers *p, struct peer *peer,
+                           struct compared *compared)
+{
+    struct progress *progress, *next;
+
+    HASH_ITER(hh, peer->progress, progress, next)
+    {
+        if (progress->round == peer->round)
+            continue;
+        if (progress->have > 0) {
+            progress->have = 0; /* It was wiped: it must be believed. */
+            compared->less = true;
+        }
+        if (core_held(node_core(p->config.node), &progress->stream) == 0) {
+            HASH_DEL(peer->progress, progress);
+            free(progress);
+        }
+    }
+}
+
 static enum err have(struct peers *p, struct peer *peer,
                      const struct link_message *message, uint64_t now_ms)
 {
     struct reader r = reader_of(message->payload, message->len);
     const uint8_t *digest = read_bytes(&r, HASH_BYTES);
     uint32_t count = read_u32(&r);
-    struct progress *progress, *next;
-    struct compared compared = {0};
+    size_t items = (size_t)count * CORE_HAVE_ITEM;
+    struct compared compared = {.now_ms = now_ms};
     enum err err;
 
-    if (r.bad || r.left != (size_t)count * CORE_HAVE_ITEM)
+    if (r.bad || r.left < items || (r.left - items) % ID_BYTES != 0)
         return ERR_MALFORMED;
     peer->round++;
-    err = have_streams(p, peer, r, &compared);
+    err = have_frozen(p, peer, reader_of(r.at + items, r.left - items), now_ms);
+    if (err == ERR_OK)
+        err = have_streams(p, peer, reader_of(r.at, items), &compared);
     if (err != ERR_OK)
         return err;
-    HASH_ITER(hh, peer->progress, progress, next)
-    {
-        if (progress->round != peer->round && progress->have > 0) {
-            progress->have = 0; /* It was wiped: it must be believed. */
-            compared.less = true;
-        }
-    }
-    if (!compared.more && peer_lacks(p, peer) == 0)
+    forget_unnamed(p, peer, &compared);
+    if (!compared.other && peer_lacks(p, peer) == 0)
         compare(p, peer, digest);
     if (!compared.more && !core_is_open(node_core(p->config.node)))
         join(p, peer->config.name);
     if (compared.less || !peer->heard_have)
-        peer_rewind(peer, compared.less);
+        peer_rewind(peer, compared.less || compared.unproven);
     peer->heard_have = true;
     feed_acknowledge(peer, &peer->own, now_ms);
     feed_acknowledge(peer, &peer->relay, now_ms);
@@ -623,6 +698,8 @@ static uint64_t lacked(const struct peers *p, const struct peer *peer)
          progress = progress->hh.next) {
         uint64_t held = core_held(core, &progress->stream);
 
+        if (core_is_frozen(core, &progress->stream))
+            continue;
         sum += progress->have > held ? progress->have - held : 0;
     }
     return sum;
@@ -844,21 +921,42 @@ static bool knows(const void *arg, const struct id *stream)
 static void send_have(struct peers *p, size_t i, uint64_t now_ms)
 {
     const size_t head = HASH_BYTES + sizeof(uint32_t);
+    uint8_t *items = p->payload + head;
+    size_t room = sizeof p->payload - head, len, frozen;
     struct writer w = writer_of(p->payload, head);
     struct core *core = node_core(p->config.node);
     struct hash digest;
-    bool more;
-    size_t len = core_have(core, knows, p->peer[i], p->payload + head,
-                           sizeof p->payload - head, &more);
+    bool more, more_frozen;
 
-    if (more)
+    len = core_have(core, knows, p->peer[i], items, room, &more);
+    frozen = core_frozen(core, items + len, room - len, &more_frozen);
+    if (more || more_frozen)
         log_alarm("there are more streams than one message can name");
     core_digest(core, &digest);
     write_bytes(&w, digest.byte, HASH_BYTES);
     write_u32(&w, (uint32_t)(len / CORE_HAVE_ITEM));
-    send_payload(p, i, LINK_HAVE, head + len);
+    send_payload(p, i, LINK_HAVE, head + len + frozen);
     p->peer[i]->have_ms = now_ms;
     p->peer[i]->wants_have = false;
+}
+
+/* One half of what proves a fork; the peer has the other. It is sent each time that the log is read: what the peer
+ * then says of the stream tells whether it came. */
+static void feed_proof(struct peer *peer, const struct wal_frame *frame,
+                       struct writer *batch)
+{
+    const uint8_t *block = frame->bytes + 1;
+    size_t len = frame->len - 1;
+    struct position position;
+    struct progress *progress;
+
+    if (!block_peek(block, len, &position))
+        return;
+    progress = progress_of(peer, &position.stream);
+    if (progress == NULL || takes_no_more(peer, progress))
+        return;
+    write_u32(batch, (uint32_t)len);
+    write_bytes(batch, block, len);
 }
 
 /* Put the frame into the batch if the peer lacks it. Where it lacks what was before it, that is no more in the
@@ -870,10 +968,13 @@ static void feed_frame(struct peer *peer, struct feed *feed, bool own,
     struct position position;
     struct progress *progress;
 
+    if (feed->relay && frame->bytes[0] == BLOCK_PROOF)
+        feed_proof(peer, frame, batch);
     if (own == feed->relay || !block_peek(frame->bytes, frame->len, &position))
         return;
     progress = progress_of(peer, &position.stream);
-    if (progress == NULL || position.number != progress->sent + 1)
+    if (progress == NULL || position.number != progress->sent + 1 ||
+        takes_no_more(peer, progress))
         return;
     write_u32(batch, (uint32_t)frame->len);
     write_bytes(batch, frame->bytes, frame->len);

@@ -15,7 +15,8 @@
  *
  * Payloads, integers little-endian:
  *   HAVE    digest of the state [32], u32 count; per stream: id [16], u64 number, hash [32] of that block. A stream that
- *           is not in it is held at 0, or up to where the one after it says (core_have())
+ *           is not in it is held at 0, or up to where the one after it says (core_have()). Behind them the ids [16]
+ *           of streams that fork, of which the sender takes no more
  *   BLOCKS  per block: u32 length, the block's bytes
  *   CHECKPOINT, WANT  transfer.h */
 #ifndef REPLICA_PEERS_H
@@ -36,6 +37,10 @@ enum {
     PEERS_RESEND_MS = 1000, /* no acknowledgement for so long: read and send again */
     PEERS_RELAY_MS = 500,
     PEERS_PATIENCE_MS = 3000,
+    PEERS_PROOF_MS =
+        5000, /* between two blocks sent to a peer to show that its own contradicts it */
+    PEERS_RENEW_MS =
+        10000, /* between two streams begun because a peer says that it has frozen the last */
     PEERS_FETCH_MS =
         60000, /* a checkpoint fetched in vain, or not at all: the next is begun so much later */
     PEERS_WINDOW = 4 * 1024 * 1024, /* bytes sent and not acknowledged, per peer */

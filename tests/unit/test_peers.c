@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "replica/verify.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/history.h"
 
@@ -351,6 +352,105 @@ Test(peers, all_that_a_node_and_its_copy_have_counted_stands_once_each_was_reach
         cr_assert_eq(cluster_total(c, i, "hits"), 113, "node %zu: %d", i,
                      (int)cluster_total(c, i, "hits"));
     cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+static uint64_t forks(struct cluster *c, size_t node)
+{
+    struct core_figures figures;
+
+    core_figures(node_core(cluster_node(c, node)), &figures);
+    return figures.forks;
+}
+
+static uint64_t sent(struct cluster *c, size_t node, size_t peer)
+{
+    struct peer_figures figures;
+
+    peers_figures(cluster_peers(c, node), peer < node ? peer : peer - 1, &figures);
+    cr_assert_not(figures.differs);
+    cr_assert_not(figures.too_far);
+    cr_assert_eq(figures.lacks, 0);
+    return figures.sent;
+}
+
+/* Node 2, and a copy of its process that counted in the same stream. Nodes 0 and 1 have seen both. */
+static struct cluster *forked(size_t *copy)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    *copy = cluster_clone(c, 2, true);
+    count_many(c, 2, "hits", 1);
+    cluster_run(c, 3000);
+    count_many(c, *copy, "hits", 1);
+    cluster_move(c, 2, *copy);
+    cluster_run(c, 10000);
+    return c;
+}
+
+Test(peers, a_resumed_snapshot_forks_its_stream_and_counts_on_in_a_new_one)
+{
+    size_t copy;
+    struct cluster *c = forked(&copy);
+
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert_eq(forks(c, i), 1);
+        cr_assert_eq(cluster_total(c, i, "hits"), 1, "the first stands");
+    }
+    cr_assert_eq(forks(c, copy), 1);
+    count_many(c, copy, "hits", 10);
+    cluster_run(c, 3000);
+    for (size_t i = 0; i < 2; i++)
+        cr_assert_eq(cluster_total(c, i, "hits"), 11);
+    cluster_free(c);
+}
+
+Test(peers, a_node_whose_stream_the_others_have_frozen_counts_on_in_a_new_one)
+{
+    size_t copy;
+    struct cluster *c = forked(&copy);
+
+    cluster_crash(c, copy);
+    cluster_move(c, 2, 2);
+    cluster_run(c, 10000);
+    count_many(c, 2, "hits", 5);
+    cluster_run(c, 3000);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(cluster_total(c, i, "hits"), 6, "node %zu", i);
+        cr_assert_eq(forks(c, i), 1, "the proof has reached node %zu", i);
+    }
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+Test(peers, nodes_are_at_rest_beside_a_fork)
+{
+    size_t copy;
+    struct cluster *c = forked(&copy);
+    uint64_t before;
+
+    before = sent(c, 0, 1) + sent(c, 0, 2) + sent(c, 1, 2);
+    cluster_run(c, 60000);
+    cr_assert_eq(sent(c, 0, 1) + sent(c, 0, 2) + sent(c, 1, 2), before);
+    cluster_free(c);
+}
+
+Test(peers, a_log_with_a_fork_is_whole_and_names_it)
+{
+    struct verify_report report;
+    size_t copy;
+    struct cluster *c = forked(&copy);
+
+    cr_assert_eq(verify_log(cluster_disk(c, 0), &crypto_real, NULL, UINT64_MAX, &report),
+                 ERR_OK, "%s", report.reason);
+    cr_assert_eq(report.forks, 1);
+    cluster_crash(c, 0);
+    cluster_start(c, 0);
+    cr_assert_eq(forks(c, 0), 1, "a restart keeps it");
+    cluster_run(c, 5000);
+    count_many(c, copy, "hits", 3);
+    cluster_run(c, 5000);
+    cr_assert_eq(cluster_total(c, 0, "hits"), 4);
     cluster_free(c);
 }
 
