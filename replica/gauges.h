@@ -14,7 +14,7 @@ struct gauges_view {
     bool joining;     /* no number is said yet: it is to catch up with a peer first */
     bool provisional; /* what numbers are, or FINAL */
     bool full;        /* for want of room no new count is taken, or soon will not be */
-    uint64_t counters, streams;
+    uint64_t counters, streams, forks;
     uint64_t blocks, counts, commits; /* since the process began, recovery included */
     uint64_t log_first, log_end;      /* LSNs of what is kept */
     uint64_t checkpoint;              /* number of the last; 0: none */

@@ -108,6 +108,8 @@ static void put_state(FILE *to, const struct gauges_view *v)
     one(to, "disk_full", "gauge",
         "1 while a segment or checkpoint cannot be made, mostly for want of room.",
         v->full);
+    one(to, "forked_streams", "gauge",
+        "Streams that fork and are taken no further: an alarm.", v->forks);
     one(to, "counters", "gauge", "Counters that there are.", v->counters);
     one(to, "streams", "gauge", "Streams of blocks that are held, ended ones included.",
         v->streams);
@@ -292,7 +294,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection,
 }
 
 /* What clients do wrong is theirs to know. */
-static void on_error(void *arg, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void on_error(void *arg, const char *format,
+                                                           va_list args)
 {
     char line[200];
 
