@@ -52,7 +52,7 @@ struct setting {
 };
 
 static const struct kind kind_name, kind_path, kind_number, kind_workers, kind_duration,
-    kind_size, kind_level, kind_listen, kind_allow, kind_endpoint, kind_address;
+    kind_size, kind_level, kind_listen, kind_allow, kind_endpoint;
 
 #define FIELD(member) offsetof(struct conf, member)
 #define SECOND        UINT64_C(1000)
@@ -66,6 +66,8 @@ static const struct setting settings[] = {
     {"node", "user", &kind_name, FIELD(user), 0, 32, ""},
     {"node", "peer-listen", &kind_endpoint, FIELD(peer_listen), 0, CONF_ADDRESS_MAX, ""},
     {"node", "join-wait", &kind_duration, FIELD(join_ms), 0, HOUR, "30s"},
+    {"node", "copies", &kind_number, FIELD(copies), 1, CONF_PEERS_MAX + 1, "1"},
+    {"node", "copies-wait", &kind_duration, FIELD(copies_wait_ms), 1, HOUR, "2s"},
     {"fastagi", "listen", &kind_listen, 0, 0, 0, "127.0.0.1:4573 [::1]:4573"},
     {"fastagi", "allow", &kind_allow, 0, 0, 0, "127.0.0.0/8 ::1/128"},
     {"fastagi", "workers", &kind_workers, FIELD(workers), 0, CONF_WORKERS_MAX, "auto"},
@@ -87,7 +89,6 @@ static const struct setting settings[] = {
     {"log", "counters", &kind_number, FIELD(counters), 1, 100000000, "1000000"},
     {"log", "archive", &kind_path, FIELD(archive_dir), 0, TEXT_SIZE - 1, ""},
     {"log", "level", &kind_level, FIELD(level), 0, 0, "info"},
-    {"metrics", "listen", &kind_address, FIELD(metrics), 0, 0, ""},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
 static_assert(SETTINGS <= CONF_SETTINGS_MAX, "struct conf keeps a line number for each");
@@ -409,35 +410,6 @@ static const struct kind kind_endpoint = {
     .print = text_print,
 };
 
-/* One address, which this process binds. */
-static enum err address_parse(struct parse *p, const struct setting *s, const char *text)
-{
-    struct conf_listen *address = field_of(p->conf, s);
-    enum err err = ERR_OK;
-
-    *address = (struct conf_listen){.len = 0};
-    if (*text != '\0')
-        err = value_listen_parse(text, address);
-    address->line = p->line;
-    return err;
-}
-
-static bool address_print(const struct conf *conf, const struct setting *s, size_t i,
-                          char out[TEXT_SIZE], unsigned *line)
-{
-    const struct conf_listen *address = field_in(conf, s);
-
-    (void)line;
-    snprintf(out, TEXT_SIZE, "%s", address->text);
-    return i == 0;
-}
-
-static const struct kind kind_address = {
-    .expected = "an address and a port, such as 127.0.0.1:9464 or [::1]:9464",
-    .parse = address_parse,
-    .print = address_print,
-};
-
 /* ---- Settings ---- */
 
 static void expected_of(const struct setting *s, char *out, size_t size)
@@ -615,6 +587,46 @@ static enum err peers_check(struct parse *p)
     return ERR_OK;
 }
 
+/* Where a setting stands in the file; 0: it has its default. */
+static unsigned line_of(const struct conf *conf, const char *section, const char *name)
+{
+    size_t i = 0;
+
+    while (strcmp(settings[i].section, section) != 0 ||
+           strcmp(settings[i].name, name) != 0)
+        i++;
+    return conf->setting_line[i];
+}
+
+/* Could so many nodes ever hold a count, and would its caller still be there? */
+static enum err copies_check(struct parse *p)
+{
+    const struct conf *conf = p->conf;
+    unsigned line = line_of(conf, "node", "copies"), nodes = 1;
+    unsigned wait_line = line_of(conf, "node", "copies-wait");
+    char wait[VALUE_NUMBER_SIZE], answer[VALUE_NUMBER_SIZE];
+
+    if (conf->copies == 1)
+        return ERR_OK;
+    for (size_t i = 0; i < conf->peer_count; i++)
+        nodes +=
+            !conf->peers[i].gone && strcmp(conf->peers[i].name, conf->node_name) != 0;
+    if (conf->copies > nodes)
+        return refuse(p, line, ERR_RANGE,
+                      "copies = %u: expected at most %u, this node and every [peer NAME] "
+                      "that is another and has an address",
+                      conf->copies, nodes);
+    if (conf->copies_wait_ms < conf->answer_ms)
+        return ERR_OK;
+    value_number_format(conf->copies_wait_ms, value_duration, wait);
+    value_number_format(conf->answer_ms, value_duration, answer);
+    return refuse(
+        p, wait_line != 0 ? wait_line : line, ERR_RANGE,
+        "copies-wait = %s: expected less than answer-time, which is %s: callers "
+        "wait no longer",
+        wait, answer);
+}
+
 /* ---- Scripts ---- */
 
 static struct conf_script *script_last(struct parse *p)
@@ -684,7 +696,7 @@ static enum err refuse_section(struct parse *p, const char *name, size_t len)
                       "there is no section [%s]: did you mean [%s]?", word, near.best);
     return refuse(p, p->line, ERR_MALFORMED,
                   "there is no section [%s]: expected [node], [fastagi], [log], "
-                  "[metrics], [peer NAME] or [script NAME]",
+                  "[peer NAME] or [script NAME]",
                   word);
 }
 
@@ -887,7 +899,9 @@ static enum err set_rest(struct parse *p)
                       "expected state = FOLDER in [node]: where the counters are kept");
     if (peers_check(p) != ERR_OK)
         return p->err;
-    return conf->node_name[0] != '\0' ? ERR_OK : set_node_name(p);
+    if (conf->node_name[0] == '\0' && set_node_name(p) != ERR_OK)
+        return p->err;
+    return copies_check(p);
 }
 
 /* ---- The interface ---- */

@@ -69,21 +69,6 @@ static void list(void *user, const struct conf_value *value)
         "%u [%s] %s = %s\n", value->line, value->section, value->name, value->value);
 }
 
-Test(conf, figures_are_served_nowhere_or_at_one_address)
-{
-    struct conf *conf = parsed("[node]\nname = n\nstate = s\n");
-
-    cr_expect_eq(conf->metrics.len, 0);
-    conf_free(conf);
-    conf = parsed("[node]\nname = n\nstate = s\n[metrics]\nlisten = [::1]:9464\n");
-    cr_expect_gt(conf->metrics.len, 0);
-    cr_expect_str_eq(conf->metrics.text, "[::1]:9464");
-    conf_free(conf);
-    refused("[node]\nname = n\nstate = s\n[metrics]\nlisten = here\n", ERR_MALFORMED,
-            "tally.conf:5: listen = here: expected an address and a port, such as "
-            "127.0.0.1:9464 or [::1]:9464");
-}
-
 Test(conf, what_is_not_said_has_its_documented_default)
 {
     struct conf *conf = parsed(STATE);
@@ -96,6 +81,8 @@ Test(conf, what_is_not_said_has_its_documented_default)
     cr_expect_str_eq(conf->user, "");
     cr_expect_str_eq(conf->peer_listen, "");
     cr_expect_eq(conf->join_ms, 30000);
+    cr_expect_eq(conf->copies, 1);
+    cr_expect_eq(conf->copies_wait_ms, 2000);
     cr_expect_eq(conf->peer_count, 0);
     cr_expect_eq(conf->listen_count, 2);
     cr_expect_str_eq(conf->listen[0].text, "127.0.0.1:4573");
@@ -130,6 +117,8 @@ Test(conf, every_setting_can_be_said)
                                "user = tally\n"
                                "peer-listen = 0.0.0.0:4574\n"
                                "join-wait = 0s\n"
+                               "copies = 2\n"
+                               "copies-wait = 1900ms\n"
                                "[fastagi]\n"
                                "listen = 192.0.2.7:1\n"
                                "listen = [2001:db8::7]:65535\n"
@@ -159,6 +148,8 @@ Test(conf, every_setting_can_be_said)
     cr_expect_str_eq(conf->user, "tally");
     cr_expect_str_eq(conf->peer_listen, "0.0.0.0:4574");
     cr_expect_eq(conf->join_ms, 0);
+    cr_expect_eq(conf->copies, 2);
+    cr_expect_eq(conf->copies_wait_ms, 1900);
     cr_expect_eq(conf->peer_count, 1);
     cr_expect_str_eq(conf->peers[0].name, "tally-2");
     cr_expect_str_eq(conf->peers[0].address, "[2001:db8::2]:4574");
@@ -227,6 +218,8 @@ Test(conf, the_listing_has_what_is_in_force_and_the_line_that_says_so)
                                    "0 [node] user = \n"
                                    "11 [node] peer-listen = b:1\n"
                                    "0 [node] join-wait = 30s\n"
+                                   "0 [node] copies = 1\n"
+                                   "0 [node] copies-wait = 2s\n"
                                    "0 [fastagi] listen = 127.0.0.1:4573\n"
                                    "0 [fastagi] listen = [::1]:4573\n"
                                    "6 [fastagi] allow = any\n"
@@ -247,7 +240,6 @@ Test(conf, the_listing_has_what_is_in_force_and_the_line_that_says_so)
                                    "0 [log] counters = 1000000\n"
                                    "0 [log] archive = \n"
                                    "0 [log] level = info\n"
-                                   "0 [metrics] listen = \n"
                                    "14 [peer a] address = a:1\n"
                                    "13 [peer a] key = " KEY_1 "\n"
                                    "16 [script hits] step = answer\n");
@@ -339,11 +331,11 @@ Test(conf, an_unknown_section_is_refused_even_without_lines)
             "tally.conf:3: there is no section [fastgai]: did you mean [fastagi]?");
     refused(STATE "[]\n", ERR_MALFORMED,
             "tally.conf:3: there is no section []: expected [node], [fastagi], [log], "
-            "[metrics], [peer NAME] or [script NAME]");
+            "[peer NAME] or [script NAME]");
     refused(
         STATE "[script]\n", ERR_MALFORMED,
         "tally.conf:3: there is no section [script]: expected [node], [fastagi], [log], "
-        "[metrics], [peer NAME] or [script NAME]");
+        "[peer NAME] or [script NAME]");
     refused(STATE "[log\n", ERR_MALFORMED, "tally.conf:3: a section without its ']'");
     refused(STATE "[log] level = debug\n", ERR_MALFORMED,
             "tally.conf:3: something stands behind the section's ']'");
@@ -373,7 +365,7 @@ Test(conf, a_peer_has_a_name_an_address_and_a_key_of_its_own)
             "tally.conf:4: [peer ]: expected a name of 1 to 32 letters, digits and ._-");
     refused(CLUSTER "[peer]\n", ERR_MALFORMED,
             "tally.conf:4: there is no section [peer]: expected [node], [fastagi], "
-            "[log], [metrics], [peer NAME] or [script NAME]");
+            "[log], [peer NAME] or [script NAME]");
     refused(CLUSTER "[peer a]\n[peer a]\n", ERR_EXISTS,
             "tally.conf:5: a second [peer a]: line 4 has it already");
     refused(CLUSTER "[peer a]\naddress = a:1\n", ERR_MALFORMED,
@@ -408,6 +400,56 @@ Test(conf, a_node_that_is_no_more_has_a_key_and_no_address)
     cr_assert_eq(conf_parse(text, strlen(text), "tally.conf", &conf, &error), ERR_OK);
     cr_expect(conf->peers[0].gone);
     cr_expect_not(conf->peers[1].gone);
+    conf_free(conf);
+}
+
+#define PEER_A "[peer a]\naddress = a:1\nkey = " KEY_1 "\n"
+#define PEER_B "[peer b]\naddress = b:1\nkey = " KEY_2 "\n"
+
+Test(conf, there_can_be_as_many_copies_as_nodes_and_no_more)
+{
+    struct conf *conf = parsed(CLUSTER "name = one\n[node]\ncopies = 3\n" PEER_A PEER_B);
+
+    cr_expect_eq(conf->copies, 3);
+    conf_free(conf);
+    refused(
+        STATE "copies = 2\n", ERR_RANGE,
+        "tally.conf:3: copies = 2: expected at most 1, this node and every [peer NAME] "
+        "that is another and has an address");
+    refused(
+        CLUSTER "name = one\ncopies = 4\n" PEER_A PEER_B, ERR_RANGE,
+        "tally.conf:5: copies = 4: expected at most 3, this node and every [peer NAME] "
+        "that is another and has an address");
+    /* One list may serve all nodes, so that it names this one, too. */
+    refused(
+        CLUSTER "name = b\ncopies = 3\n" PEER_A PEER_B, ERR_RANGE,
+        "tally.conf:5: copies = 3: expected at most 2, this node and every [peer NAME] "
+        "that is another and has an address");
+    refused(
+        CLUSTER "name = one\ncopies = 2\n[peer a]\naddress = none\nkey = " KEY_1 "\n",
+        ERR_RANGE,
+        "tally.conf:5: copies = 2: expected at most 1, this node and every [peer NAME] "
+        "that is another and has an address");
+    refused(CLUSTER "copies = 0\n", ERR_RANGE,
+            "tally.conf:4: copies = 0: expected a number from 1 to 17");
+}
+
+Test(conf, who_waits_for_copies_is_told_before_he_gives_up)
+{
+    struct conf *conf =
+        parsed(CLUSTER "copies = 2\n[fastagi]\nanswer-time = 2001ms\n" PEER_A);
+
+    conf_free(conf);
+    refused(
+        CLUSTER "copies = 2\ncopies-wait = 10s\n" PEER_A, ERR_RANGE,
+        "tally.conf:5: copies-wait = 10s: expected less than answer-time, which is 10s: "
+        "callers wait no longer");
+    refused(
+        CLUSTER "copies = 2\n[fastagi]\nanswer-time = 2s\n" PEER_A, ERR_RANGE,
+        "tally.conf:4: copies-wait = 2s: expected less than answer-time, which is 2s: "
+        "callers wait no longer");
+    /* Without copies nobody waits for them. */
+    conf = parsed(STATE "[fastagi]\nanswer-time = 1s\n");
     conf_free(conf);
 }
 
@@ -777,8 +819,7 @@ static char *sample(bool uncomment)
         bool setting = text[0] == '#' && text[1] >= 'a' && text[1] <= 'z' &&
                        strncmp(text, "#name", 5) != 0 &&
                        strncmp(text, "#peer-listen", 12) != 0 &&
-                       strncmp(text, "#archive", 8) != 0 &&
-                       strncmp(text, "#listen = 127.0.0.1:9464", 24) != 0;
+                       strncmp(text, "#archive", 8) != 0;
 
         fputs(setting && uncomment ? text + 1 : text, to);
     }
