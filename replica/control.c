@@ -142,6 +142,15 @@ static json_t *json_digest(struct core *core)
     return json_string(hex);
 }
 
+static json_t *status_copies(const struct control_view *view)
+{
+    const struct core_figures *f = &view->figures.core;
+
+    return json_pack("{s:i, s:i, s:b, s:o, s:o}", "wanted", (int)f->copies, "nodes",
+                     (int)f->nodes, "to_be_had", core_copies_to_be_had(view->core),
+                     "waiting", json_u64(f->waiting), "late", json_u64(f->late));
+}
+
 /* What only a process knows. */
 static int status_cluster(json_t *status, const struct control_view *view)
 {
@@ -151,12 +160,12 @@ static int status_cluster(json_t *status, const struct control_view *view)
 
     if (view->node == NULL)
         return 0;
-    more =
-        json_pack("{s:o, s:s, s:b, s:o, s:o}", "digest", json_digest(view->core),
-                  "numbers", status_name(core_status(view->core)), "joining",
-                  !core_is_open(view->core), "peer_listen",
-                  listen == NULL || *listen == '\0' ? json_null() : json_string(listen),
-                  "peers", status_peers(view->about.network));
+    more = json_pack(
+        "{s:o, s:s, s:b, s:o, s:o, s:o}", "digest", json_digest(view->core), "numbers",
+        status_name(core_status(view->core)), "joining", !core_is_open(view->core),
+        "peer_listen",
+        listen == NULL || *listen == '\0' ? json_null() : json_string(listen), "peers",
+        status_peers(view->about.network), "copies", status_copies(view));
     failed = json_object_update(status, more);
     json_decref(more);
     return failed;

@@ -7,6 +7,7 @@
 #include "replica/mutant.h"
 #include "replica/requests.h"
 #include "replica/streams.h"
+#include "replica/waits.h"
 
 /* Ops of one block, at most. */
 enum { GATHER_MAX = BLOCK_MAX / (BLOCK_OP_MAX - TAG_MAX_BYTES) };
@@ -25,13 +26,6 @@ struct group {
     uint8_t component;
     int64_t before;
     uint32_t first, last, count; /* ops, as indices */
-};
-
-struct waiter {
-    uint64_t ticket;
-    const struct item *item;
-    struct id id;
-    int64_t number;
 };
 
 struct core {
@@ -65,8 +59,16 @@ struct core {
         adopting; /* requests come from the old core: those of blocks are not remembered */
     bool stream_lost;
 
-    struct waiter *waiters;
-    size_t waiter_count, waiter_size;
+    struct waits unwritten_waits; /* for core_written() */
+
+    unsigned copies, nodes; /* wanted; connected */
+    uint64_t now_ms, copies_wait_ms, late;
+    /* Answers that are durable here and wait for copies. New counts stand in the order of their blocks, so a look at
+     * the first tells whether any can be given. Repeats may wait for any block; all are looked at where something
+     * has changed for one of them. */
+    struct waits fresh, again;
+    bool again_changed;
+    bool lags; /* copies came too late, and have not caught up since */
 };
 
 struct core *core_new(const struct core_config *config)
@@ -77,6 +79,7 @@ struct core *core_new(const struct core_config *config)
     if (core == NULL)
         return NULL;
     core->config = *config;
+    core->copies = core->nodes = 1;
     core->group_mark = 1;
     core->requests = requests_new(config->requests);
     whole = core->requests != NULL;
@@ -101,7 +104,9 @@ void core_free(struct core *core)
     streams_clear(&core->streams);
     free(core->unwritten_blocks);
     free(core->trusted);
-    free(core->waiters);
+    waits_clear(&core->unwritten_waits);
+    waits_clear(&core->fresh);
+    waits_clear(&core->again);
     free(core);
 }
 
@@ -330,20 +335,24 @@ static struct own_place written_place(const struct core *core)
                        : (struct own_place){own->own, own->end.position.number};
 }
 
-static bool add_waiter(struct core *core, uint64_t ticket, const struct id *id,
-                       const struct item *item, int64_t number)
+/* Do enough nodes hold a block of this node's own, which is durable here? */
+static bool is_copied(const struct core *core, struct own_place place)
 {
-    if (core->waiter_count == core->waiter_size) {
-        size_t size = core->waiter_size == 0 ? 1024 : 2 * core->waiter_size;
-        struct waiter *waiters = realloc(core->waiters, size * sizeof *waiters);
+    return core->copies <= 1 ||
+           (place.stream > 0 &&
+            place.number <= core->streams.own[place.stream - 1]->copied);
+}
 
-        if (waiters == NULL)
-            return false;
-        core->waiters = waiters;
-        core->waiter_size = size;
-    }
-    core->waiters[core->waiter_count++] =
-        (struct waiter){.ticket = ticket, .item = item, .id = *id, .number = number};
+/* What is durable here waits for copies. False without memory, or where too many wait. */
+static bool add_wait(struct core *core, struct wait *wait)
+{
+    wait->due_ms = core->now_ms + core->copies_wait_ms;
+    if (!wait->again)
+        return waits_add(&core->fresh, wait);
+    if (core->again.count >= CORE_UNWRITTEN_MAX || !waits_add(&core->again, wait))
+        return false;
+    if (wait->place.stream > 0)
+        core->streams.own[wait->place.stream - 1]->again++;
     return true;
 }
 
@@ -366,12 +375,21 @@ static enum core_verdict repeat(struct core *core, const struct request *known,
                                 const struct msg_count_req *req, uint64_t ticket,
                                 struct msg_count_rep *rep)
 {
+    struct wait wait = {.ticket = ticket,
+                        .item = known->item,
+                        .id = req->id,
+                        .number = known->number,
+                        .place = known->place,
+                        .again = true};
+
     if (!is_same(known, req))
         return refuse(rep, STATUS_ERROR);
     if (own_place_before(written_place(core), known->place) && !MUTANT(answer_unsynced))
-        return add_waiter(core, ticket, &req->id, known->item, known->number)
+        return waits_add(&core->unwritten_waits, &wait)
                    ? CORE_WAITS
                    : refuse(rep, STATUS_UNKNOWN); /* It may yet be counted. */
+    if (!is_copied(core, known->place))
+        return add_wait(core, &wait) ? CORE_WAITS : refuse(rep, STATUS_UNKNOWN);
     rep->number = known->number;
     rep->total = known->item->total;
     return refuse(rep, place_status(core, known->place));
@@ -423,6 +441,7 @@ enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
                     .value = req->amount};
     size_t bytes =
         BLOCK_FIXED_MAX + core->gathered_bytes + BLOCK_GROUP_MAX + BLOCK_OP_MAX;
+    struct wait wait = {.ticket = ticket, .id = req->id, .place = gathering_place(core)};
     struct item *item;
     enum status status;
 
@@ -436,21 +455,23 @@ enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
         return refuse(rep, STATUS_UNAVAILABLE);
     if (!memory_reaches(core, &req->heard))
         return refuse(rep, STATUS_UNKNOWN);
+    if (!core_copies_to_be_had(core))
+        return refuse(rep, STATUS_UNAVAILABLE);
     if (bytes > (room < BLOCK_MAX ? room : BLOCK_MAX) ||
-        core->unwritten == CORE_UNWRITTEN_MAX)
+        core->unwritten + core->fresh.count >= CORE_UNWRITTEN_MAX)
         return core->unwritten > 0 ? CORE_SEAL_FIRST : refuse(rep, STATUS_UNAVAILABLE);
-    if (!add_waiter(core, ticket, &req->id, NULL, 0))
+    if (!waits_add(&core->unwritten_waits, &wait))
         return refuse(rep, STATUS_UNAVAILABLE);
     status = counter_component.admit(core->state[c], &op, &item);
     if (status != STATUS_FINAL) {
-        core->waiter_count--;
+        waits_drop_last(&core->unwritten_waits);
         return refuse(rep, status);
     }
     op.before = item->total + (MUTANT(number_of_durable) ? 0 : item->reserved - op.value);
-    remember(core, &op, item, gathering_place(core));
+    remember(core, &op, item, wait.place);
     gather(core, counter_component.number, &op, item);
-    core->waiters[core->waiter_count - 1].item = item;
-    core->waiters[core->waiter_count - 1].number = op.before + op.value;
+    waits_last(&core->unwritten_waits)->item = item;
+    waits_last(&core->unwritten_waits)->number = op.before + op.value;
     core->unwritten++;
     return CORE_WAITS;
 }
@@ -805,6 +826,29 @@ enum err core_seal(struct core *core, uint64_t wall_ms, const uint8_t **bytes,
     return ERR_OK;
 }
 
+static void give(const struct core *core, const struct wait *wait, bool known,
+                 core_reply_fn *reply, void *arg)
+{
+    struct msg_count_rep rep = {.id = wait->id, .status = STATUS_UNKNOWN};
+
+    if (known) {
+        rep.number = wait->number;
+        rep.total = wait->item->total;
+        rep.status = core_status(core);
+    }
+    reply(arg, wait->ticket, &rep);
+}
+
+/* Its block is durable here. */
+static void give_or_wait(struct core *core, struct wait *wait, core_reply_fn *reply,
+                         void *arg)
+{
+    bool copied = is_copied(core, wait->place);
+
+    if (copied || !add_wait(core, wait))
+        give(core, wait, copied, reply, arg);
+}
+
 enum err core_written(struct core *core, core_reply_fn *reply, void *arg)
 {
     struct reader r = reader_of(core->unwritten_blocks, core->unwritten_len);
@@ -823,17 +867,104 @@ enum err core_written(struct core *core, core_reply_fn *reply, void *arg)
     }
     core->unwritten_len = 0;
     core->unwritten = 0;
-    for (size_t i = 0; i < core->waiter_count; i++) {
-        const struct waiter *waiter = &core->waiters[i];
-        struct msg_count_rep rep = {.id = waiter->id,
-                                    .number = waiter->number,
-                                    .total = waiter->item->total,
-                                    .status = core_status(core)};
-
-        reply(arg, waiter->ticket, &rep);
-    }
-    core->waiter_count = 0;
+    for (; core->unwritten_waits.count > 0; waits_drop_first(&core->unwritten_waits))
+        give_or_wait(core, waits_first(&core->unwritten_waits), reply, arg);
     return ERR_OK;
+}
+
+/* ---- copies on other nodes ---- */
+
+void core_set_copies(struct core *core, unsigned copies, uint64_t wait_ms)
+{
+    core->copies = copies;
+    core->copies_wait_ms = wait_ms;
+    core->again_changed = true;
+}
+
+unsigned core_copies(const struct core *core)
+{
+    return core->copies;
+}
+
+void core_set_nodes(struct core *core, unsigned nodes)
+{
+    core->nodes = nodes;
+}
+
+void core_copied(struct core *core, const struct id *stream, uint64_t number)
+{
+    struct stream *own = streams_find(&core->streams, stream);
+
+    if (own == NULL)
+        return;
+    if (own->again > 0 && number != own->copied)
+        core->again_changed = true;
+    own->copied = number;
+}
+
+void core_time(struct core *core, uint64_t now_ms)
+{
+    core->now_ms = now_ms;
+}
+
+/* Do enough nodes hold all that this run has written? */
+static bool copies_caught_up(const struct core *core)
+{
+    const struct stream *own = streams_find(&core->streams, &core->config.stream);
+
+    return core->copies <= 1 || own == NULL || own->copied >= own->end.position.number;
+}
+
+bool core_copies_to_be_had(const struct core *core)
+{
+    return core->copies <= 1 || (core->nodes >= core->copies && !core->lags);
+}
+
+struct answering {
+    struct core *core;
+    core_reply_fn *reply;
+    void *arg;
+};
+
+/* Whether it has to wait on. */
+static bool waits_on(void *arg, const struct wait *wait)
+{
+    const struct answering *a = arg;
+    bool copied = is_copied(a->core, wait->place);
+
+    if (!copied && a->core->now_ms < wait->due_ms)
+        return true;
+    if (!copied)
+        a->core->late++;
+    if (wait->again && wait->place.stream > 0)
+        a->core->streams.own[wait->place.stream - 1]->again--;
+    give(a->core, wait, copied, a->reply, a->arg);
+    return false;
+}
+
+void core_answer(struct core *core, core_reply_fn *reply, void *arg)
+{
+    struct answering answering = {core, reply, arg};
+    const struct wait *first;
+    uint64_t late = core->late;
+
+    for (; core->fresh.count > 0; waits_drop_first(&core->fresh))
+        if (waits_on(&answering, waits_first(&core->fresh)))
+            break;
+    core->lags = (core->lags || core->late > late) && !copies_caught_up(core);
+    first = waits_first(&core->again);
+    if (first != NULL && (core->again_changed || core->now_ms >= first->due_ms))
+        waits_filter(&core->again, waits_on, &answering);
+    core->again_changed = false;
+}
+
+uint64_t core_due(const struct core *core)
+{
+    const struct wait *fresh = waits_first(&core->fresh),
+                      *again = waits_first(&core->again);
+    uint64_t due = fresh != NULL ? fresh->due_ms : UINT64_MAX;
+
+    return again != NULL && again->due_ms < due ? again->due_ms : due;
 }
 
 struct position core_position(const struct core *core)
@@ -1107,19 +1238,25 @@ static void move_reach(struct core *core, const struct core *old)
         requests_set_reach(core->requests, reach);
 }
 
-static enum err move_requests(struct core *core, const struct core *old)
+/* const for those who only look; the state is this core's. Whoever holds an op's block holds its item. */
+static struct item *item_here(const struct core *core, const struct item *item)
 {
     const size_t c = component_index(counter_component.number);
+
+    return (struct item *)(uintptr_t)counter_component.find(core->state[c], item->key,
+                                                            item->key_len);
+}
+
+static enum err move_requests(struct core *core, const struct core *old)
+{
     size_t count = requests_count(old->requests);
 
     for (size_t i = 0; i < count; i++) {
         struct request request = *requests_at(old->requests, i);
 
-        /* const for those who only look; the state is this core's. */
-        request.item = (struct item *)(uintptr_t)counter_component.find(
-            core->state[c], request.item->key, request.item->key_len);
+        request.item = item_here(core, request.item);
         if (request.item == NULL)
-            return ERR_NOT_FOUND; /* Whoever holds its block holds its item. */
+            return ERR_NOT_FOUND;
         request.place = move_place(core, old, request.place);
         requests_add(core->requests, &request);
     }
@@ -1143,9 +1280,46 @@ enum err core_adopt_own(struct core *core, const struct core *old)
     return move_requests(core, old);
 }
 
+/* Out of the old one's queue into the same one of the new. */
+static void move_waits(struct core *core, const struct core *old, struct waits *to,
+                       struct waits *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        struct wait *wait = &from->list[from->first + i];
+
+        wait->item = item_here(core, wait->item);
+        wait->place = move_place(core, old, wait->place);
+        assert(wait->item != NULL);
+        if (wait->again && wait->place.stream > 0)
+            core->streams.own[wait->place.stream - 1]->again++;
+    }
+    *to = *from;
+    *from = (struct waits){0};
+}
+
+static void move_copies(struct core *core, struct core *old)
+{
+    core->copies = old->copies;
+    core->nodes = old->nodes;
+    core->now_ms = old->now_ms;
+    core->copies_wait_ms = old->copies_wait_ms;
+    core->late = old->late;
+    core->lags = old->lags;
+    core->again_changed = true;
+    for (size_t i = 0; i < old->streams.own_count; i++) {
+        const struct stream *own = old->streams.own[i];
+
+        streams_find(&core->streams, &own->end.position.stream)->copied = own->copied;
+    }
+    move_waits(core, old, &core->fresh, &old->fresh);
+    move_waits(core, old, &core->again, &old->again);
+}
+
 void core_take_over(struct core *core, struct core *old)
 {
-    assert(old->gathered_count == 0 && old->unwritten_len == 0);
+    assert(old->gathered_count == 0 && old->unwritten_len == 0 &&
+           old->unwritten_waits.count == 0);
+    move_copies(core, old);
     core->config.stream = old->config.stream;
     core->sealed_end = old->sealed_end;
     core->stream_lost = old->stream_lost;
@@ -1170,13 +1344,21 @@ void core_figures(const struct core *core, struct core_figures *figures)
                                      .streams = core->streams.count,
                                      .blocks = core->blocks,
                                      .ops = core->ops,
-                                     .requests = requests_count(core->requests)};
+                                     .requests = requests_count(core->requests),
+                                     .copies = core->copies,
+                                     .nodes = core->nodes,
+                                     .waiting = core->fresh.count + core->again.count,
+                                     .late = core->late};
     if (own != NULL)
         figures->end = own->end;
     for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next)
         figures->forks += s->frozen;
-    for (size_t i = 0; i < COMPONENT_COUNT; i++)
-        figures->items += components[i]->count(core->state[i]);
+    for (size_t i = 0; i < COMPONENT_COUNT; i++) {
+        size_t count = 0;
+
+        components[i]->sorted(core->state[i], &count);
+        figures->items += count;
+    }
 }
 
 const struct streams *core_streams(const struct core *core)

@@ -4,7 +4,8 @@
  *
  * The way of a count: core_count() admits it and gathers it; core_seal() makes a block of what was
  * gathered; the caller appends the block to the log and syncs; core_written() then applies it and
- * hands out the answers. What is not durable is never answered, and never seen by a get. */
+ * hands out the answers. What is not durable is never answered, and never seen by a get. Where more nodes than this
+ * one are to hold a count before it is answered, core_answer() does that once they do. */
 #ifndef REPLICA_CORE_H
 #define REPLICA_CORE_H
 #include <stdbool.h>
@@ -19,7 +20,9 @@
 enum {
     CORE_REQUESTS = 1 << 18, /* request ids and answers remembered */
     CORE_UNWRITTEN_MAX =
-        1 << 15, /* counts between two calls of core_written(), at most */
+        1
+        << 15, /* counts between two calls of core_written(), at most, and those that wait for
+                  * copies; and as many repeats */
 };
 
 struct core_config {
@@ -69,7 +72,7 @@ uint64_t core_lacks(const struct core *core,
 
 enum core_verdict {
     CORE_ANSWERED,   /* *rep is the answer: refused, or known and durable */
-    CORE_WAITS,      /* core_written() will answer, under this ticket */
+    CORE_WAITS,      /* core_written() or core_answer() will answer, under this ticket */
     CORE_SEAL_FIRST, /* the block is full: seal, write, then ask again */
 };
 
@@ -148,10 +151,36 @@ bool core_unwritten(const struct core *core);
  * core_written(). ERR_MEMORY: stop. */
 enum err core_seal(struct core *core, uint64_t wall_ms, const uint8_t **bytes,
                    size_t *len);
-/* All sealed blocks are durable: apply them, and call reply() for each count that waited.
+/* All sealed blocks are durable: apply them, and call reply() for each count that waited for no more than that.
  * ERR_MEMORY: stop, and recover. */
 typedef void core_reply_fn(void *arg, uint64_t ticket, const struct msg_count_rep *rep);
 enum err core_written(struct core *core, core_reply_fn *reply, void *arg);
+
+/* ---- copies on other nodes ----
+ *
+ * With copies above 1 a count is answered once so many nodes hold its block durably, this one included, as they say
+ * in the present conversation with each. Where they do not within wait_ms of the block being durable here, it
+ * is answered STATUS_UNKNOWN: it is counted, and is lost if this disk is. A repeat is answered under the same
+ * conditions, with a wait of its own. New counts are STATUS_UNAVAILABLE, and not counted, while fewer nodes are
+ * connected; and from the first UNKNOWN on until enough nodes hold all of this run's blocks: else every caller
+ * would be counted, and told that nobody knows. */
+
+/* From now on, for those who wait, too. 1: this node will do. */
+void core_set_copies(struct core *core, unsigned copies, uint64_t wait_ms);
+unsigned core_copies(const struct core *core);
+/* How many nodes are there to hold copies, this one included. At the start it is 1. */
+void core_set_nodes(struct core *core, unsigned nodes);
+/* core_copies() nodes hold this stream, of this node's own, up to block `number`, this one included; that may be less
+ * than before, since a wiped peer is believed. Each block counts by the last word on its stream. */
+void core_copied(struct core *core, const struct id *stream, uint64_t number);
+/* So late is it now, by any clock that only grows, for core_count(), core_written() and core_answer(). */
+void core_time(struct core *core, uint64_t now_ms);
+/* Give the answers that can be given now, and those that have waited long enough. */
+void core_answer(struct core *core, core_reply_fn *reply, void *arg);
+/* When core_answer() has something to do though nothing is told; UINT64_MAX: never. */
+uint64_t core_due(const struct core *core);
+/* Whether a new count would be taken, as far as copies go. */
+bool core_copies_to_be_had(const struct core *core);
 
 /* Where this node's own history ends, for workers to send as `heard`. */
 struct position core_position(const struct core *core);
@@ -203,6 +232,9 @@ struct core_figures {
     uint64_t streams, items, blocks,
         ops; /* blocks, ops: applied since the start, recovery included */
     size_t requests;
+    unsigned copies, nodes; /* as they were set */
+    size_t waiting;         /* answers that wait for copies */
+    uint64_t late; /* how often they came too late: STATUS_UNKNOWN, since the start */
 };
 void core_figures(const struct core *core, struct core_figures *figures);
 /* Good until the next block. */

@@ -73,6 +73,38 @@ static void print_cluster(const json_t *status)
             "tallyctl peers");
 }
 
+static bool copies_lack(const json_t *status)
+{
+    return json_is_false(json_object_get(json_object_get(status, "copies"), "to_be_had"));
+}
+
+static void print_copies(const json_t *status)
+{
+    const json_t *copies = json_object_get(status, "copies");
+    json_int_t wanted = ctl_number(copies, "wanted"), nodes = ctl_number(copies, "nodes"),
+               late = ctl_number(copies, "late");
+
+    if (wanted <= 1)
+        return;
+    printf("copies       %" JSON_INTEGER_FORMAT
+           " nodes hold a count before it is answered; %" JSON_INTEGER_FORMAT
+           " are here; %" JSON_INTEGER_FORMAT " answers wait",
+           wanted, nodes, ctl_number(copies, "waiting"));
+    if (late > 0)
+        printf("; %" JSON_INTEGER_FORMAT " were UNKNOWN", late);
+    putchar('\n');
+    if (!copies_lack(status))
+        return;
+    if (nodes < wanted)
+        puts(
+            "             NOT TO BE HAD: new counts are refused until enough nodes are connected: see "
+            "tallyctl peers, or lower copies in tally.conf and send SIGHUP");
+    else
+        puts(
+            "             TOO LATE: new counts are refused until enough nodes hold all that was counted here: "
+            "see tallyctl peers for who is behind");
+}
+
 static void print_status(const json_t *status)
 {
     const json_t *position = json_object_get(status, "position");
@@ -94,6 +126,7 @@ static void print_status(const json_t *status)
             " streams: a copied process counted in them, too, and nodes may differ by what "
             "it counted\n",
             ctl_number(status, "forks"), ctl_number(status, "streams"));
+    print_copies(status);
     print_log(status);
     if (json_is_true(json_object_get(status, "full")))
         puts("disk         FULL: new counts are refused until there is room");
@@ -113,7 +146,8 @@ enum ctl_exit ctl_status(struct ctl *ctl)
     if (!ctl->node.running)
         code = CTL_UNREACHABLE;
     else if (json_is_true(json_object_get(status, "full")) ||
-             ctl_number(json_object_get(status, "peers"), "rivals") > 0)
+             ctl_number(json_object_get(status, "peers"), "rivals") > 0 ||
+             copies_lack(status))
         code = CTL_NOT_FINE;
     json_decref(status);
     return code;

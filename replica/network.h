@@ -33,7 +33,7 @@ enum {
         5, /* of messages taken in one turn, so that callers are not kept waiting */
     NETWORK_SEND_BUFFER = 64, /* messages */
     NETWORK_REDIAL_MIN_MS = 100,
-    NETWORK_REDIAL_MAX_MS = 2000,
+    NETWORK_REDIAL_MAX_MS = 500,
 };
 
 struct network_config {

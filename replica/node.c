@@ -225,10 +225,11 @@ enum err node_count(struct node *node, const struct msg_count_req *req, uint64_t
                     struct node_time now)
 {
     struct msg_count_rep rep;
-    enum core_verdict verdict =
-        core_count(node->core, req, ticket, wal_room(node->wal), &rep);
+    enum core_verdict verdict;
     enum err err;
 
+    core_time(node->core, now.mono_ms);
+    verdict = core_count(node->core, req, ticket, wal_room(node->wal), &rep);
     if (verdict == CORE_SEAL_FIRST) {
         err = node_commit(node, now);
         if (err != ERR_OK)
@@ -320,13 +321,24 @@ static enum err commit(struct node *node, struct node_time now)
     return core_written(node->core, node->config.reply, node->config.reply_arg);
 }
 
+static void answer(struct node *node, struct node_time now)
+{
+    core_time(node->core, now.mono_ms);
+    core_answer(node->core, node->config.reply, node->config.reply_arg);
+}
+
 enum err node_commit(struct node *node, struct node_time now)
 {
-    enum err err = commit(node, now);
+    enum err err;
 
-    if (err == ERR_OK && core_stream_lost(node->core))
+    core_time(node->core, now.mono_ms);
+    err = commit(node, now);
+    if (err != ERR_OK)
+        return err;
+    if (core_stream_lost(node->core))
         renew_stream(node);
-    return err;
+    answer(node, now);
+    return ERR_OK;
 }
 
 /* ---- segments and checkpoints ---- */
@@ -633,7 +645,7 @@ static enum err start_make(struct node *node, uint64_t now_ms)
     return node->config.disk->ops->make(node->config.disk, &node->make);
 }
 
-static uint64_t next_time(const struct node *node)
+static uint64_t next_make(const struct node *node)
 {
     if (node->making != MAKING_NOTHING)
         return UINT64_MAX; /* Its end calls. */
@@ -651,7 +663,11 @@ enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_m
         err = make_ended(node, now);
     if (err == ERR_OK && node->making == MAKING_NOTHING && now.mono_ms >= node->retry_ms)
         err = start_make(node, now.mono_ms);
-    *next_ms = next_time(node);
+    if (err == ERR_OK)
+        answer(node, now);
+    *next_ms = next_make(node);
+    if (core_due(node->core) < *next_ms)
+        *next_ms = core_due(node->core);
     return err;
 }
 

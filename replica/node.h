@@ -25,7 +25,8 @@ struct node_config {
     uint64_t segment_bytes;
     uint64_t checkpoint_bytes; /* of log between two checkpoints */
     uint64_t checkpoint_ms;    /* between two checkpoints if anything changed */
-    core_reply_fn *reply;      /* called from node_commit() and node_count() */
+    core_reply_fn
+        *reply; /* called from node_commit(), node_count() and node_maintain() */
     void *reply_arg;
     /* For a new stream where this run's own was written to by somebody else. */
     void (*random)(void *to, size_t len);
@@ -71,11 +72,11 @@ uint64_t node_checkpoint(const struct node *node); /* its number; 0: none */
 const struct wal *node_wal(const struct node *node);
 void node_keep(struct node *node, uint64_t lsn);
 
-/* Make durable what was gathered, and answer it. ERR_IO, ERR_MEMORY: the process has to stop at once and to
+/* Make durable what was gathered, and answer it, and what waited for copies that are told of by now. ERR_IO, ERR_MEMORY: the process has to stop at once and to
  * recover; nothing that was not answered may be answered any more. */
 enum err node_commit(struct node *node, struct node_time now);
 
-/* What is not on the way of a count: segments and checkpoints. To be called after each commit, when a make
+/* What is not on the way of a count: segments, checkpoints, and answers for which copies come too late. To be called after each commit, when a make
  * has ended, and at the time in *next_ms (node_time.mono_ms) at the latest; UINT64_MAX: none.
  * Nothing may be gathered. Errors: as node_commit(). */
 enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_ms);

@@ -79,6 +79,8 @@ struct peer {
     uint64_t runs;   /* of its processes that have proven themselves (link.h) */
     uint64_t round;  /* of its HAVEs */
     bool heard_have; /* in this conversation */
+    bool
+        here; /* a conversation began, and it has not been silent for long since: another may be about to begin */
     uint64_t heard_ms, hello_ms, have_ms;
     bool
         wants_have; /* something of it was stored, or looked at in vain: it is to hear where we stand */
@@ -154,6 +156,8 @@ void peers_free(struct peers *p)
     fetch_clear(&p->fetch);
     free(p);
 }
+
+static void tell_copies(struct peers *p, bool less);
 
 static void fetch_end(struct peers *p)
 {
@@ -300,6 +304,7 @@ enum err peers_set(struct peers *p, const struct peer_config *list, size_t count
         p->count++;
     if (err != ERR_OK)
         --*bad;
+    tell_copies(p, true);
     return err;
 }
 
@@ -339,6 +344,71 @@ static struct progress *progress_of(struct peer *peer, const struct id *stream)
         return NULL;
     }
     return progress;
+}
+
+/* ---- copies ---- */
+
+/* Its last HAVE is of its present run. */
+static bool tells_what_it_holds(const struct peer *peer)
+{
+    return link_up(peer->link) && peer->heard_have;
+}
+
+/* Up to which block the peer holds the stream as it is here. Where it contradicts, nobody can say. */
+static uint64_t copies_of(const struct peer *peer, const struct id *stream)
+{
+    const struct progress *progress;
+
+    HASH_FIND(hh, peer->progress, stream, sizeof *stream, progress);
+    if (progress == NULL || progress->proof_ms != 0 || takes_no_more(peer, progress))
+        return 0;
+    return progress->have;
+}
+
+/* Up to which block a stream is held by so many nodes, this one and `copies` - 1 peers. */
+static uint64_t held_by(const struct peers *p, const struct stream *stream,
+                        unsigned copies)
+{
+    uint64_t most[PEERS_MAX]; /* what is held, most first */
+    size_t count = 0;
+
+    if (copies <= 1)
+        return stream->end.position.number;
+    for (size_t i = 0; i < p->count; i++) {
+        uint64_t have;
+        size_t at = count;
+
+        if (!tells_what_it_holds(p->peer[i]))
+            continue;
+        have = copies_of(p->peer[i], &stream->end.position.stream);
+        for (; at > 0 && most[at - 1] < have; at--)
+            most[at] = most[at - 1];
+        most[at] = have;
+        count++;
+    }
+    return count >= copies - 1 ? most[copies - 2] : 0;
+}
+
+/* Tell the core which of this node's own blocks enough nodes hold. less: what was held may not be any more; else only
+ * what was not is looked at, for of ended streams there may be many. */
+static void tell_copies(struct peers *p, bool less)
+{
+    struct core *core = node_core(p->config.node);
+    const struct streams *streams = core_streams(core);
+    unsigned nodes = 1;
+
+    for (size_t i = 0; i < p->count; i++)
+        nodes += p->peer[i]->here;
+    core_set_nodes(core, nodes);
+    if (core_copies(core) <= 1)
+        return;
+    for (size_t i = 0; i < streams->own_count; i++) {
+        const struct stream *own = streams->own[i];
+
+        if (less || own->copied < own->end.position.number)
+            core_copied(core, &own->end.position.stream,
+                        held_by(p, own, core_copies(core)));
+    }
 }
 
 /* Read again from where the peer lacks something. */
@@ -607,6 +677,7 @@ static enum err have(struct peers *p, struct peer *peer,
     uint32_t count = read_u32(&r);
     size_t items = (size_t)count * CORE_HAVE_ITEM;
     struct compared compared = {.now_ms = now_ms};
+    bool first;
     enum err err;
 
     if (r.bad || r.left < items || (r.left - items) % ID_BYTES != 0)
@@ -624,7 +695,9 @@ static enum err have(struct peers *p, struct peer *peer,
         join(p, peer->config.name);
     if (compared.less || !peer->heard_have)
         peer_rewind(peer, compared.less || compared.unproven);
+    first = !peer->heard_have;
     peer->heard_have = true;
+    tell_copies(p, first || compared.less || compared.other);
     feed_acknowledge(peer, &peer->own, now_ms);
     feed_acknowledge(peer, &peer->relay, now_ms);
     return look_for_gone(p, peer);
@@ -847,7 +920,7 @@ static enum err act(struct peers *p, struct peer *peer,
 }
 
 /* Something true was heard. Where the conversation begins with it, both say what they hold. */
-static void connected(struct peer *peer, bool was_up, uint64_t now_ms)
+static void connected(struct peers *p, struct peer *peer, bool was_up, uint64_t now_ms)
 {
     bool same = peer->runs == link_runs(peer->link);
 
@@ -855,8 +928,10 @@ static void connected(struct peer *peer, bool was_up, uint64_t now_ms)
     if (!link_up(peer->link) || (was_up && same))
         return;
     peer->runs = link_runs(peer->link);
+    peer->here = true;
     peer->heard_have = false;
     peer->wants_have = true;
+    tell_copies(p, true);
     log_info("peer %s: connected", peer->config.name);
 }
 
@@ -875,10 +950,10 @@ enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now
     p->config.random(&fresh, sizeof fresh);
     switch (link_open(peer->link, bytes, len, &fresh, now_ms, &message)) {
     case LINK_TAKEN:
-        connected(peer, was_up, now_ms);
+        connected(p, peer, was_up, now_ms);
         return act(p, peer, &message, now_ms);
     case LINK_GREETED:
-        connected(peer, was_up, now_ms);
+        connected(p, peer, was_up, now_ms);
         return ERR_OK;
     case LINK_OLD:
     case LINK_STALE:
@@ -1143,12 +1218,14 @@ static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
     struct peer *peer = p->peer[i];
 
     watch_rivals(peer, now_ms);
-    if (link_up(peer->link) && now_ms - peer->heard_ms >= PEERS_SILENT_MS) {
+    if (peer->here && now_ms - peer->heard_ms >= PEERS_SILENT_MS) {
         log_warn("peer %s: nothing heard for %d s", peer->config.name,
                  PEERS_SILENT_MS / 1000);
         link_down(peer->link);
+        peer->here = false;
+        tell_copies(p, true);
     }
-    if (link_wants_hello(peer->link) || !link_up(peer->link)) {
+    if (link_wants_hello(peer->link) || !link_up(peer->link) || peer->hello_ms == 0) {
         if (peer->hello_ms == 0 || now_ms - peer->hello_ms >= PEERS_IDLE_MS ||
             (link_wants_hello(peer->link) && now_ms != peer->hello_ms))
             send_hello(p, i, now_ms);
@@ -1165,6 +1242,7 @@ static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
     fetch_turn(p, i, now_ms);
 }
 
+/* Also where the link seems up: what broke the connection may have been the end of the peer's run. */
 void peers_reached(struct peers *p, size_t peer)
 {
     p->peer[peer]->hello_ms = 0;

@@ -29,7 +29,6 @@
 enum {
     TURN_MESSAGES = 256, /* taken in one turn, at most: so that a commit is never far */
     SEND_BUFFER = 1024,  /* messages */
-    GAUGES_MS = 250,     /* between two looks that others get */
 };
 
 struct state {
@@ -38,17 +37,18 @@ struct state {
     struct node *node;
     struct network *network;    /* NULL: without peer-listen */
     struct control_about about; /* for tallyctl */
-    struct gauges *gauges;      /* for whoever serves figures */
-    uint64_t shown_ms;          /* when they were last brought up to date; 0: never */
     uv_loop_t loop;
-    uv_poll_t workers_readable, control_readable, peers_readable;
-    int peers_fd;
+    uv_poll_t workers_readable, control_readable, settings_readable;
+    int settings_fd;
     uv_async_t made; /* the disk has made a file; sent by its thread */
     uv_timer_t due;
     uv_signal_t term;
     nng_socket workers, control;
     bool stopping;
-    bool waiting; /* for a segment: messages stay in the workers' sockets meanwhile */
+    bool
+        waiting; /* for a segment or for peers: messages stay in the workers' sockets meanwhile */
+    uint64_t
+        peers_due_ms; /* until then it waits for the peers that are to hold copies; see awaits_peers() */
     int exit_code;
     struct log_limit malformed, send_failed;
 };
@@ -254,40 +254,33 @@ static enum err take_message(struct state *s, nng_msg *msg)
 static void on_due(uv_timer_t *timer);
 static void on_workers_readable(uv_poll_t *poll, int status, int events);
 
+/* For copies-wait after the start: new counts would be refused only because it takes a moment until the peers are
+ * there. */
+static bool awaits_peers(const struct state *s, uint64_t now_ms)
+{
+    return now_ms < s->peers_due_ms && !core_copies_to_be_had(node_core(s->node));
+}
+
 /* Workers wait for their answers as long as answer-time, peers send again, and a segment is made in much
  * less. */
-static void wait_for_segment(struct state *s)
+static void wait_before_counts(struct state *s, uint64_t now_ms)
 {
-    bool waiting = node_short(s->node);
+    bool is_short = node_short(s->node), waiting = is_short || awaits_peers(s, now_ms);
 
     if (waiting && !s->waiting)
         uv_poll_stop(&s->workers_readable);
     if (!waiting && s->waiting)
         uv_poll_start(&s->workers_readable, UV_READABLE, on_workers_readable);
     if (s->network != NULL)
-        network_pause(s->network, waiting);
+        network_pause(s->network, is_short);
     s->waiting = waiting;
-}
-
-/* Only where figures are served, and now and then. *due_ms: when what happened since will be shown. */
-static void show(struct state *s, uint64_t now_ms, uint64_t *due_ms)
-{
-    *due_ms = UINT64_MAX;
-    if (s->conf->metrics.len == 0)
-        return;
-    if (s->shown_ms != 0 && now_ms - s->shown_ms < GAUGES_MS) {
-        *due_ms = s->shown_ms + GAUGES_MS;
-        return;
-    }
-    s->shown_ms = now_ms;
-    gauges_publish(s->gauges, s->node, s->network);
 }
 
 /* What follows a commit. */
 static void settle(struct state *s)
 {
     struct node_time now = time_now();
-    uint64_t next_ms, network_ms = UINT64_MAX, show_ms, wait_ms;
+    uint64_t next_ms, network_ms = UINT64_MAX, wait_ms;
     enum err err;
 
     if (s->network != NULL)
@@ -301,10 +294,10 @@ static void settle(struct state *s)
         uv_stop(&s->loop);
         return;
     }
-    wait_for_segment(s);
-    show(s, now.mono_ms, &show_ms);
+    wait_before_counts(s, now.mono_ms);
+    if (awaits_peers(s, now.mono_ms) && s->peers_due_ms < next_ms)
+        next_ms = s->peers_due_ms;
     next_ms = network_ms < next_ms ? network_ms : next_ms;
-    next_ms = show_ms < next_ms ? show_ms : next_ms;
     if (next_ms == UINT64_MAX) {
         uv_timer_stop(&s->due);
         return;
@@ -341,30 +334,19 @@ static void take_workers(struct state *s)
     }
 }
 
-static enum err commit(struct state *s)
-{
-    const struct core *core = node_core(s->node);
-    bool anything = core_gathered(core) || core_unwritten(core);
-    uint64_t begun_us = times_now_us();
-    enum err err = node_commit(s->node, time_now());
-
-    if (anything && err == ERR_OK)
-        times_add(gauges_commits(s->gauges), times_now_us() - begun_us);
-    return err;
-}
-
 static void turn(void *arg)
 {
     struct state *s = arg;
     enum err err = ERR_OK;
 
-    take_workers(s);
+    if (!awaits_peers(s, time_now().mono_ms))
+        take_workers(s);
     if (s->exit_code != STATE_EXIT_OK)
         return;
     if (s->network != NULL && !node_short(s->node))
         err = network_take(s->network);
     if (err == ERR_OK)
-        err = commit(s);
+        err = node_commit(s->node, time_now());
     if (err != ERR_OK)
         state_fail(s, err);
     else
@@ -379,12 +361,12 @@ static void on_workers_readable(uv_poll_t *poll, int status, int events)
 }
 
 /* The master has read another tally.conf. */
-static void on_peers_readable(uv_poll_t *poll, int status, int events)
+static void on_settings_readable(uv_poll_t *poll, int status, int events)
 {
     struct state *s = poll->data;
-    static struct state_peers list;
-    ssize_t len = recv(s->peers_fd, &list, sizeof list, MSG_DONTWAIT);
-    enum err err;
+    static struct state_settings new;
+    ssize_t len = recv(s->settings_fd, &new, sizeof new, MSG_DONTWAIT);
+    enum err err = ERR_OK;
 
     (void)status;
     (void)events;
@@ -394,9 +376,13 @@ static void on_peers_readable(uv_poll_t *poll, int status, int events)
             uv_poll_stop(poll);
         return;
     }
-    assert(len == sizeof list && list.count <= CONF_PEERS_MAX);
-    assert(s->network != NULL); /* The master looked. */
-    err = network_set(s->network, list.peers, list.count);
+    assert(len == sizeof new &&new.count <= CONF_PEERS_MAX);
+    log_set_level(new.level);
+    core_set_copies(node_core(s->node), new.copies, new.copies_wait_ms);
+    if (s->network != NULL)
+        err = network_set(s->network, new.peers, new.count);
+    if (err == ERR_OK)
+        err = node_commit(s->node, time_now()); /* Some who wait may have enough now. */
     if (err != ERR_OK)
         state_fail(s, err); /* The next start has the list from its configuration. */
     else
@@ -517,10 +503,10 @@ static enum err open_loop(struct state *s)
     if (failed == 0)
         failed = uv_signal_start(&s->term, on_term, SIGTERM);
     if (failed == 0)
-        failed = uv_poll_init(&s->loop, &s->peers_readable, s->peers_fd);
-    s->made.data = s->due.data = s->term.data = s->peers_readable.data = s;
+        failed = uv_poll_init(&s->loop, &s->settings_readable, s->settings_fd);
+    s->made.data = s->due.data = s->term.data = s->settings_readable.data = s;
     if (failed == 0)
-        failed = uv_poll_start(&s->peers_readable, UV_READABLE, on_peers_readable);
+        failed = uv_poll_start(&s->settings_readable, UV_READABLE, on_settings_readable);
     if (failed == 0)
         return ERR_OK;
     log_error("cannot set up the event loop: %s", uv_strerror(failed));
@@ -621,6 +607,9 @@ static enum err open_node(struct state *s)
     if (err == ERR_OK)
         err = node_open(&config, start, &s->node);
     if (err == ERR_OK)
+        core_set_copies(node_core(s->node), s->conf->copies, s->conf->copies_wait_ms);
+    s->peers_due_ms = time_now().mono_ms + s->conf->copies_wait_ms;
+    if (err == ERR_OK)
         err = open_network(s, &config.core.key);
     s->about = (struct control_about){.node_name = s->conf->node_name,
                                       .key = config.core.key.public,
@@ -663,7 +652,7 @@ static void ignore_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-int state_main(const struct conf *conf, int peers_fd, struct gauges *gauges)
+int state_main(const struct conf *conf, int settings_fd)
 {
     static struct state state; /* all zero; one per process */
     struct state *s = &state;
@@ -671,8 +660,7 @@ int state_main(const struct conf *conf, int peers_fd, struct gauges *gauges)
 
     ignore_signals();
     s->conf = conf;
-    s->peers_fd = peers_fd;
-    s->gauges = gauges;
+    s->settings_fd = settings_fd;
     if (sodium_init() < 0) {
         log_error("cannot set up libsodium");
         return STATE_EXIT_FAILED;

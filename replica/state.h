@@ -5,7 +5,6 @@
 #include "common/conf.h"
 #include "common/err.h"
 #include "replica/crypto.h"
-#include "replica/gauges.h"
 
 /* Exit codes of the state process. Any other, and any signal, is a crash: the master starts it again. */
 enum {
@@ -26,17 +25,18 @@ enum {
  *         ERR_IO, ERR_FULL, ERR_NOT_FOUND  it cannot be made or opened: logged */
 enum err state_dir_enter(const struct conf *conf, int *lock_fd);
 
-/* The peers that a new configuration names, as one message of a SOCK_SEQPACKET socket from the master:
- * both ends are one program. */
-struct state_peers {
-    size_t count;
+/* What a new configuration changes in the state process that runs, as one message of a SOCK_SEQPACKET socket from the
+ * master: both ends are one program. */
+struct state_settings {
+    enum log_level level;
+    unsigned copies, copies_wait_ms;
+    size_t count; /* of peers; 0 for a node without peer-listen */
     struct conf_peer peers[CONF_PEERS_MAX];
 };
 
 /* In the child, the state directory being the working directory: run until SIGTERM, then return
- * the exit code. conf must live on. peers_fd: where state_peers come, not blocking; it takes it over. gauges: where
- * it shows itself. */
-int state_main(const struct conf *conf, int peers_fd, struct gauges *gauges);
+ * the exit code. conf must live on. settings_fd: where state_settings come, not blocking; it takes it over. */
+int state_main(const struct conf *conf, int settings_fd);
 
 /* In the state directory, where no state process runs: the node's public key, made where there is none and
  * nothing was ever counted. Errors: as key_read(), ERR_REFUSED where the key of a log is missing; logged. */

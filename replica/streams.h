@@ -28,6 +28,10 @@ struct stream {
     uint64_t own;
     bool
         frozen; /* it forks: two signed blocks contradict each other, and no more is taken of it */
+    /* Of this node's own: up to which block enough other nodes hold it, as they say at present; and how many repeats
+     * wait for that. See core_copied(). */
+    uint64_t copied;
+    size_t again;
     uint8_t name_len;
     char name[NODE_NAME_MAX];
     UT_hash_handle hh;

@@ -23,12 +23,10 @@
 #include "common/conf.h"
 #include "common/log.h"
 #include "replica/control.h"
-#include "replica/gauges.h"
 #include "replica/state.h"
 #include "server/backoff.h"
 #include "server/figures.h"
 #include "server/listen.h"
-#include "server/metrics.h"
 #include "server/sandbox.h"
 #include "server/script.h"
 #include "server/worker.h"
@@ -62,7 +60,7 @@ struct process {
 /* Something that is to run always. */
 struct slot {
     char role[20];
-    unsigned number; /* a worker's, from 1; 0: another process */
+    unsigned number; /* a worker's, from 1; 0: the state process */
     struct process now;
     struct process next; /* with a newer configuration: takes over once it serves */
     struct backoff backoff;
@@ -84,14 +82,12 @@ struct master {
     struct script_table *scripts;
     struct listeners listeners;
     struct figures *figures;
-    struct gauges *gauges;
-    int metrics_fd; /* where figures are served; -1: nowhere */
     bool place_taken[PLACES];
     int lock_fd, signals_fd, ready_fd[2];
-    int peers_fd; /* to the state process there is; -1: none was started yet */
+    int settings_fd; /* to the state process there is; -1: none was started yet */
     pid_t pid;
 
-    struct slot state, metrics, worker[CONF_WORKERS_MAX];
+    struct slot state, worker[CONF_WORKERS_MAX];
     unsigned workers;
     struct process old[OLD_MAX];
     size_t old_count;
@@ -156,16 +152,14 @@ static void child_begin(const struct master *m, const struct slot *slot)
     signal(SIGPIPE, SIG_IGN);
     close(m->signals_fd);
     close(m->ready_fd[0]);
-    if (m->peers_fd >= 0)
-        close(m->peers_fd);
-    if (m->metrics_fd >= 0 && slot != &m->metrics)
-        close(m->metrics_fd);
+    if (m->settings_fd >= 0)
+        close(m->settings_fd);
     if (sandbox_no_new_rights() != ERR_OK)
         _exit(EXIT_FAILED);
 }
 
-/* peers_fd: its end of the way on which new peers come. */
-static int state_child(const struct master *m, int peers_fd)
+/* settings_fd: its end of the way on which new settings come. */
+static int state_child(const struct master *m, int settings_fd)
 {
     sigset_t none;
 
@@ -173,20 +167,7 @@ static int state_child(const struct master *m, int peers_fd)
     close(m->ready_fd[1]);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    return state_main(m->conf, peers_fd, m->gauges);
-}
-
-static int metrics_child(const struct master *m)
-{
-    const struct metrics_start start = {.conf = m->conf,
-                                        .figures = m->figures,
-                                        .gauges = m->gauges,
-                                        .listen_fd = m->metrics_fd};
-
-    listeners_close(&m->listeners, NULL);
-    close(m->lock_fd);
-    close(m->ready_fd[1]);
-    return metrics_main(&start);
+    return state_main(m->conf, settings_fd);
 }
 
 static int worker_child(const struct master *m, const struct slot *slot, unsigned place)
@@ -248,30 +229,13 @@ static void start(struct master *m, struct slot *slot, struct process *process)
         child_begin(m, slot);
         exit(worker_child(m, slot, place));
     }
-    if (pid > 0) {
+    if (pid > 0)
         started(m, slot, process, pid, place);
-        figures_add(&figures_master(m->figures)->workers_started, 1);
-    } else {
+    else
         m->place_taken[place] = false;
-    }
 }
 
-static void start_metrics(struct master *m)
-{
-    struct slot *slot = &m->metrics;
-    pid_t pid = fork_slot(slot);
-
-    if (pid == 0) {
-        child_begin(m, slot);
-        exit(metrics_child(m));
-    }
-    if (pid < 0)
-        return;
-    started(m, slot, &slot->now, pid, 0);
-    figures_add(&figures_master(m->figures)->metrics_started, 1);
-}
-
-/* With a new way for new peers: what its predecessor left in the old one is not for it. */
+/* With a new way for new settings: what its predecessor left in the old one is not for it. */
 static void start_state(struct master *m)
 {
     struct slot *slot = &m->state;
@@ -291,13 +255,11 @@ static void start_state(struct master *m)
         exit(state_child(m, ends[1]));
     }
     close(ends[1]);
-    if (m->peers_fd >= 0)
-        close(m->peers_fd);
-    m->peers_fd = ends[0];
-    if (pid < 0)
-        return;
-    started(m, slot, &slot->now, pid, 0);
-    figures_add(&figures_master(m->figures)->states_started, 1);
+    if (m->settings_fd >= 0)
+        close(m->settings_fd);
+    m->settings_fd = ends[0];
+    if (pid > 0)
+        started(m, slot, &slot->now, pid, 0);
 }
 
 /* -- Workers, replaced one by one -- */
@@ -405,24 +367,23 @@ static void keep_fixed(const struct conf *old, struct conf *new)
                 old->segment_bytes == new->segment_bytes &&
                 old->checkpoint_bytes == new->checkpoint_bytes &&
                 old->checkpoint_ms == new->checkpoint_ms &&
-                old->counters == new->counters &&
-                old->metrics.len ==
-                    new->metrics.len &&memcmp(&old->metrics.addr, &new->metrics.addr,
-                                              old->metrics.len) == 0;
+                old->counters == new->counters;
 
     if (same)
         return;
-    log_warn("%s: changes in [node] and [metrics], and in [log] other than level, take a "
-             "restart: the old values stay until then",
-             new->path);
-    new->metrics = old->metrics;
+    log_warn(
+        "%s: changes in [node] other than copies and copies-wait, and in [log] other than "
+        "level, take a restart: the old values stay until then",
+        new->path);
     memcpy(new->node_name, old->node_name, sizeof new->node_name);
     memcpy(new->state_dir, old->state_dir, sizeof new->state_dir);
     memcpy(new->user, old->user, sizeof new->user);
     memcpy(new->archive_dir, old->archive_dir, sizeof new->archive_dir);
     memcpy(new->peer_listen, old->peer_listen, sizeof new->peer_listen);
-    if (new->peer_listen[0] == '\0')
+    if (new->peer_listen[0] == '\0') {
         new->peer_count = 0;
+        new->copies = 1;
+    }
     new->segment_bytes = old->segment_bytes;
     new->checkpoint_bytes = old->checkpoint_bytes;
     new->checkpoint_ms = old->checkpoint_ms;
@@ -489,59 +450,51 @@ static void take_conf(struct master *m, struct conf *conf, struct script_table *
 }
 
 /* To the state process that runs; one that starts has them from the configuration. */
-static void send_peers(const struct master *m)
+static void send_settings(const struct master *m)
 {
-    struct state_peers peers = {.count = m->conf->peer_count};
+    struct state_settings new = {.level = m->conf->level,
+                                 .copies = m->conf->copies,
+                                 .copies_wait_ms = m->conf->copies_wait_ms,
+                                 .count = m->conf->peer_count};
 
-    if (m->conf->peer_listen[0] == '\0' || m->state.now.pid == 0)
+    if (m->state.now.pid == 0)
         return;
-    memcpy(peers.peers, m->conf->peers, sizeof peers.peers);
-    if (send(m->peers_fd, &peers, sizeof peers, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        err_errno("tell the new peers to", "the state process");
+    memcpy(new.peers, m->conf->peers, sizeof new.peers);
+    if (send(m->settings_fd, &new, sizeof new, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        err_errno("tell the new settings to", "the state process");
 }
 
-/* Whether it is in force now; else nothing has changed. */
-static bool reload(struct master *m)
+static void reload(struct master *m)
 {
     struct script_table *scripts;
     struct listeners listeners;
     struct conf_error error;
     struct conf *conf;
 
+    m->reload_asked = false;
     if (m->old_count + 2 * m->workers > OLD_MAX) {
         log_error(
             "%zu replaced workers still have calls: the configuration in force stays",
             m->old_count);
-        return false;
+        return;
     }
     if (read_conf(m->conf_path, &conf, &scripts, &error) != ERR_OK) {
         log_error("%s", error.text);
         log_error("the configuration in force stays");
-        return false;
+        return;
     }
     if (listeners_open(conf, &m->listeners, 0, &listeners) != ERR_OK) {
         log_error("the configuration in force stays");
         script_table_free(scripts);
         conf_free(conf);
-        return false;
+        return;
     }
     keep_fixed(m->conf, conf);
     fit_calls(conf);
     take_conf(m, conf, scripts, &listeners);
-    send_peers(m);
+    send_settings(m);
     log_info("%s was read again: replacing %u workers one by one", conf->path,
              m->workers);
-    return true;
-}
-
-static void reload_if_asked(struct master *m)
-{
-    struct figures_master *figures = figures_master(m->figures);
-
-    if (m->phase != PHASE_RUN || !m->reload_asked || m->replacing)
-        return;
-    m->reload_asked = false;
-    figures_add(reload(m) ? &figures->reloads : &figures->reloads_refused, 1);
 }
 
 /* -- Ends of processes -- */
@@ -561,7 +514,6 @@ static void how_text(int status, char *text, size_t size)
 static void kill_all(struct master *m, int exit_code)
 {
     signal_workers(m, SIGKILL);
-    signal_process(&m->metrics.now, SIGKILL);
     signal_process(&m->state.now, SIGKILL);
     m->phase = PHASE_KILLED;
     m->exit_code = exit_code;
@@ -590,7 +542,6 @@ static void state_ended(struct master *m, int status, uint64_t now)
     char how[96];
 
     m->state.now.pid = 0;
-    gauges_clear(m->gauges);
     how_text(status, how, sizeof how);
     if (m->phase == PHASE_KILLED)
         return;
@@ -605,15 +556,6 @@ static void state_ended(struct master *m, int status, uint64_t now)
     } else {
         start_later(&m->state, &process, status, now);
     }
-}
-
-static void metrics_ended(struct master *m, int status, uint64_t now)
-{
-    struct process process = m->metrics.now;
-
-    m->metrics.now.pid = 0;
-    if (m->phase == PHASE_RUN || m->phase == PHASE_WORKERS_END)
-        start_later(&m->metrics, &process, status, now);
 }
 
 static void worker_ended(struct master *m, struct slot *slot, struct process *process,
@@ -644,10 +586,6 @@ static void on_ended(struct master *m, pid_t pid, int status)
 
     if (pid == m->state.now.pid) {
         state_ended(m, status, now);
-        return;
-    }
-    if (pid == m->metrics.now.pid) {
-        metrics_ended(m, status, now);
         return;
     }
     for (unsigned i = 0; i < m->workers; i++) {
@@ -739,13 +677,10 @@ static bool workers_left(const struct master *m)
 /* Whatever should run and does not, and whose time has come. */
 static void start_due(struct master *m, uint64_t now)
 {
-    bool wanted = m->phase == PHASE_RUN || m->phase == PHASE_WORKERS_END;
+    bool state_wanted = m->phase == PHASE_RUN || m->phase == PHASE_WORKERS_END;
 
-    if (wanted && m->state.now.pid == 0 && now >= m->state.start_ms)
+    if (state_wanted && m->state.now.pid == 0 && now >= m->state.start_ms)
         start_state(m);
-    if (wanted && m->metrics_fd >= 0 && m->metrics.now.pid == 0 &&
-        now >= m->metrics.start_ms)
-        start_metrics(m);
     for (unsigned i = 0; i < m->workers && m->phase == PHASE_RUN; i++) {
         struct slot *slot = &m->worker[i];
 
@@ -759,7 +694,6 @@ static void end_state(struct master *m, uint64_t now)
     m->phase = PHASE_STATE_ENDS;
     m->kill_ms = now + STATE_GRACE_MS;
     signal_process(&m->state.now, SIGTERM);
-    signal_process(&m->metrics.now, SIGTERM);
 }
 
 /* What is due. True: all is over. */
@@ -767,7 +701,8 @@ static bool turn(struct master *m)
 {
     uint64_t now = now_ms();
 
-    reload_if_asked(m);
+    if (m->phase == PHASE_RUN && m->reload_asked && !m->replacing)
+        reload(m);
     start_due(m, now);
     if (m->phase == PHASE_RUN)
         replace_one(m, now);
@@ -780,8 +715,8 @@ static bool turn(struct master *m)
                                                : "workers did not end");
         kill_all(m, EXIT_FAILED);
     }
-    return m->phase != PHASE_RUN && m->state.now.pid == 0 && m->metrics.now.pid == 0 &&
-           !workers_left(m) && m->phase != PHASE_WORKERS_END;
+    return m->phase != PHASE_RUN && m->state.now.pid == 0 && !workers_left(m) &&
+           m->phase != PHASE_WORKERS_END;
 }
 
 static uint64_t slot_due(const struct slot *slot)
@@ -796,8 +731,6 @@ static int timeout_ms(const struct master *m)
 {
     uint64_t now = now_ms(), due = slot_due(&m->state);
 
-    if (m->metrics_fd >= 0 && slot_due(&m->metrics) < due)
-        due = slot_due(&m->metrics);
     for (unsigned i = 0; i < m->workers; i++) {
         const struct slot *slot = &m->worker[i];
         uint64_t at = slot_due(slot);
@@ -865,21 +798,16 @@ static enum err prepare(struct master *m)
     enum err err;
 
     m->pid = getpid();
-    m->peers_fd = -1;
+    m->settings_fd = -1;
     m->conf_path = strdup(conf->path);
     m->figures = figures_map(PLACES);
-    m->gauges = gauges_map();
-    if (m->conf_path == NULL || m->figures == NULL || m->gauges == NULL) {
+    if (m->conf_path == NULL || m->figures == NULL) {
         log_error("cannot start: out of memory");
         return ERR_MEMORY;
     }
     err = open_signals(m);
     if (err == ERR_OK)
         err = listeners_open(conf, NULL, LISTEN_WAIT_MS, &m->listeners);
-    m->metrics_fd = -1;
-    if (err == ERR_OK && conf->metrics.len > 0)
-        err = listen_open(&conf->metrics, METRICS_CONNECTIONS, LISTEN_WAIT_MS,
-                          "listen= in [metrics]", &m->metrics_fd);
     if (err != ERR_OK)
         return err;
     fit_calls(conf); /* As root, who may raise the limit. */
@@ -904,7 +832,6 @@ static int serve(struct master *m)
              m->conf->node_name, m->conf->workers > 0 ? text : "nothing (a witness)",
              m->conf->workers, m->conf->state_dir);
     snprintf(m->state.role, sizeof m->state.role, "state");
-    snprintf(m->metrics.role, sizeof m->metrics.role, "metrics");
     fit_workers(m);
     return run(m);
 }

@@ -9,7 +9,13 @@
 #include "tests/lib/history.h"
 #include "tests/lib/memory_disk.h"
 
-enum { STEP_MS = 1, SEGMENT_BYTES = WAL_SEGMENT_MIN };
+enum { STEP_MS = 1, SEGMENT_BYTES = WAL_SEGMENT_MIN, TICKETS_MAX = 1024 };
+
+/* What was asked by cluster_ask(), and answered. */
+struct asked {
+    unsigned answers;
+    struct msg_count_rep rep;
+};
 
 struct packet {
     struct packet *next;
@@ -31,6 +37,10 @@ struct member {
     size_t listed[CLUSTER_MAX]; /* the peers' list: members' indices */
     uint64_t next_ms;
     struct msg_count_rep rep;
+    unsigned copies; /* 0: it was not told */
+    uint64_t copies_wait_ms;
+    struct asked asked[TICKETS_MAX]; /* by ticket; 0 is not looked for */
+    uint64_t tickets;
 };
 
 struct cluster {
@@ -91,8 +101,9 @@ static void on_reply(void *arg, uint64_t ticket, const struct msg_count_rep *rep
 {
     struct member *m = arg;
 
-    (void)ticket;
     m->rep = *rep;
+    m->asked[ticket].answers++;
+    m->asked[ticket].rep = *rep;
 }
 
 static struct node_time now(const struct cluster *c)
@@ -109,6 +120,8 @@ static void settle(struct member *m)
         err = node_maintain(m->node, now(m->cluster), &next_ms);
     assert(err == ERR_OK);
     peers_turn(m->peers, m->cluster->now_ms, &m->next_ms);
+    if (next_ms < m->next_ms)
+        m->next_ms = next_ms;
 }
 
 static void set_peers(struct member *m)
@@ -127,6 +140,26 @@ static void set_peers(struct member *m)
     }
     err = peers_set(m->peers, list, count, &bad);
     assert(err == ERR_OK);
+}
+
+static void set_copies(struct member *m)
+{
+    if (m->copies == 0)
+        return;
+    core_set_copies(node_core(m->node), m->copies, m->copies_wait_ms);
+    set_peers(m);
+}
+
+void cluster_set_copies(struct cluster *c, size_t node, unsigned copies, uint64_t wait_ms)
+{
+    struct member *m = &c->member[node];
+
+    m->copies = copies;
+    m->copies_wait_ms = wait_ms;
+    if (m->node == NULL)
+        return;
+    set_copies(m);
+    settle(m);
 }
 
 void cluster_list(struct cluster *c, size_t node, size_t peer, bool listed)
@@ -164,6 +197,7 @@ static void start(struct member *m)
     m->peers = peers_new(&peers);
     assert(m->peers != NULL);
     set_peers(m);
+    set_copies(m);
     settle(m);
     settle(m);
 }
@@ -299,6 +333,46 @@ struct msg_count_rep cluster_repeat(struct cluster *c, size_t node, const char *
     assert(err == ERR_OK);
     settle(m);
     return m->rep;
+}
+
+static uint64_t ask(struct member *m, const struct msg_count_req *req)
+{
+    uint64_t ticket = ++m->tickets;
+    enum err err;
+
+    assert(ticket < TICKETS_MAX);
+    err = node_count(m->node, req, ticket, now(m->cluster));
+    assert(err == ERR_OK);
+    settle(m);
+    return ticket;
+}
+
+uint64_t cluster_ask(struct cluster *c, size_t node, const char *name, struct id *id)
+{
+    struct member *m = &c->member[node];
+    struct msg_count_req req = history_req(++c->requests, name, 1);
+
+    req.heard = node_position(m->node);
+    *id = req.id;
+    return ask(m, &req);
+}
+
+uint64_t cluster_ask_again(struct cluster *c, size_t node, const char *name,
+                           const struct id *id)
+{
+    struct msg_count_req req = history_req(0, name, 1);
+
+    req.id = *id;
+    return ask(&c->member[node], &req);
+}
+
+unsigned cluster_answers(struct cluster *c, size_t node, uint64_t ticket,
+                         struct msg_count_rep *rep)
+{
+    const struct asked *asked = &c->member[node].asked[ticket];
+
+    *rep = asked->rep;
+    return asked->answers;
 }
 
 void cluster_fill(struct cluster *c, size_t node, const char *name, bool spread,

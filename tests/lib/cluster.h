@@ -33,6 +33,18 @@ struct msg_count_rep cluster_count(struct cluster *c, size_t node, const char *n
 /* Ask once more for a count, with the id of its answer, as who had heard nothing before it. */
 struct msg_count_rep cluster_repeat(struct cluster *c, size_t node, const char *name,
                                     const struct id *id);
+/* Of how many nodes a node wants to hold a count before it answers, and how long it waits for that: at once, and when it
+ * starts. */
+void cluster_set_copies(struct cluster *c, size_t node, unsigned copies,
+                        uint64_t wait_ms);
+/* Ask for a count, and commit, but wait for no answer. Gives a number by which to look for that, and the request's id. */
+uint64_t cluster_ask(struct cluster *c, size_t node, const char *name, struct id *id);
+/* Likewise with the id of another request, as who had heard nothing before it. */
+uint64_t cluster_ask_again(struct cluster *c, size_t node, const char *name,
+                           const struct id *id);
+/* How many answers came for what was asked; the last one. */
+unsigned cluster_answers(struct cluster *c, size_t node, uint64_t ticket,
+                         struct msg_count_rep *rep);
 /* Count so many blocks of CLUSTER_BLOCK counts, each 64 KiB of log or more, with some time between them. spread: on as many
  * counters, whose names begin with this one. */
 enum { CLUSTER_BLOCK = 700 };

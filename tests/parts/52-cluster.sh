@@ -4,4 +4,4 @@
 
 build release tallyd tallyctl agicall || exit 0
 TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests cluster \
-    test_cluster test_clone test_network
+    test_cluster test_clone test_copies test_network
