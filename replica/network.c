@@ -445,24 +445,12 @@ static void try_to_listen(struct network *n)
     n->complained = true;
 }
 
-static bool all_connected(const struct network *n)
-{
-    struct peer_figures figures;
-
-    for (size_t i = 0; i < n->count; i++) {
-        peers_figures(n->peers, i, &figures);
-        if (!figures.connected)
-            return false;
-    }
-    return true;
-}
-
 void network_turn(struct network *n, uint64_t now_ms, uint64_t *next_ms)
 {
     if (now_ms - n->swept_ms >= SWEEP_MS) {
         n->swept_ms = now_ms;
         sweep(n, now_ms);
-        if (!all_connected(n))
+        if (n->count > 0)
             sockets_end_stuck();
         if (!n->listening)
             try_to_listen(n);

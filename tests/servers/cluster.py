@@ -17,12 +17,12 @@ CALLS = 20000 if LONG else 1500
 class Member(Node):
     """A node of a cluster."""
 
-    def __init__(self, folder, name, workers=1, more="", log="segment-size = 2m", fastagi="",
+    def __init__(self, folder, name, workers=1, more="", log="segment-size = 2m", scripts="",
                  host=None):
         self.name, self.peers, self.host = name, [], host
-        self.member_workers, self.more, self.log_lines, self.fastagi = workers, more, log, fastagi
+        self.member_workers, self.more, self.log_lines, self.scripts = workers, more, log, scripts
         self.peer_port = 4574 if host else free_port()
-        self.peer_host = host.address if host else "127.0.0.1"
+        self.peer_host = self.listen_host = host.address if host else "127.0.0.1"
         super().__init__(folder, port=4573 if host else None)
         self.key = re.search(r"^key +(\w{64})$", run(TALLYD, "-c", self.conf, "-k").stdout,
                              re.M).group(1)
@@ -35,9 +35,9 @@ class Member(Node):
     def write_conf(self, *_, **__):
         with open(self.conf, "w", encoding="utf-8") as file:
             file.write(f"[node]\nname = {self.name}\nstate = {self.state}\n"
-                       f"peer-listen = {self.address}\n{self.more}\n"
+                       f"peer-listen = {self.listen_host}:{self.peer_port}\n{self.more}\n"
                        f"[fastagi]\nlisten = 127.0.0.1:{self.port}\n"
-                       f"workers = {self.member_workers}\n{self.fastagi}\n[log]\n{self.log_lines}\n")
+                       f"workers = {self.member_workers}\n[log]\n{self.log_lines}\n{self.scripts}\n")
             for name, address, key in self.peers:
                 file.write(f"[peer {name}]\naddress = {address}\nkey = {key}\n")
 
@@ -148,6 +148,10 @@ class Cluster(ServerTest):
         first = members[0].blocks()
         for member in members[1:]:
             self.assertEqual(member.blocks(), first, f"{member.name} and {members[0].name}")
+        self.assertVerified(members)
+
+    def assertVerified(self, members):
+        """No node finds another's state wrong, and every signature in the logs is good."""
         for member in members:
             for other in members:
                 said = member.peer(other.name)

@@ -7,6 +7,7 @@ the same time do not see each other. To look into one that runs: nsenter -t PID 
 
 import ctypes
 import fcntl
+import ipaddress
 import json
 import os
 import shutil
@@ -86,6 +87,13 @@ class Host:
         with self.namespace:
             return socket.create_connection((address, port), timeout=limit)
 
+    def call_hosts(self, path, names):
+        """What this host's processes find in /etc/hosts from now on: {name: address}. Those that run see it only
+        where they were started after the first time."""
+        with open(path, "w", encoding="ascii") as file:  # the same file: it is mounted
+            file.write("127.0.0.1 localhost\n" + "".join(f"{a} {n}\n" for n, a in names.items()))
+        self.hosts = path
+
     def sockets(self):
         """This host's TCP sockets, as (local port, remote port, state)."""
         with self.namespace:
@@ -162,12 +170,13 @@ class Net:
 
     def move(self, host, address):
         """The host has this IPv4 address from now on, and no more the one before."""
-        host.ip("address", "add", f"{address}/24", "dev", "net0")
         host.ip("address", "delete", f"{host.address}/24", "dev", "net0")
+        host.ip("address", "add", f"{address}/24", "dev", "net0")
         host.address = address
         self.command("addresses", host=host.number, addresses=[address, host.address6])
 
     def capture(self, path):
+        """Every packet from now on goes into this file; see tap()."""
         self.command("capture", path=path)
 
     def figures(self):
@@ -179,3 +188,38 @@ class Net:
             self.wire.communicate()
         for host in self.hosts:
             host.close()
+
+
+def tap(path):
+    """What went over TCP in a capture: {(address, port, address, port): bytes in their order}, from the first to the
+    second."""
+    flows = {}
+    with open(path, "rb") as file:
+        data = file.read()
+    at = 24
+    while at < len(data):
+        size, = struct.unpack_from("<I", data, at + 8)
+        packet, at = data[at + 16:at + 16 + size], at + 16 + size
+        if packet[0] >> 4 == 4:
+            head, protocol, ends = 4 * (packet[0] & 15), packet[9], (packet[12:16], packet[16:20])
+        else:
+            head, protocol, ends = 40, packet[6], (packet[8:24], packet[24:40])
+        if protocol != socket.IPPROTO_TCP:
+            continue
+        source, sink, number = struct.unpack_from(">HHI", packet, head)
+        first, second = (str(ipaddress.ip_address(end)) for end in ends)
+        flow = flows.setdefault((first, source, second, sink), {})
+        payload = packet[head + 4 * (packet[head + 12] >> 4):]
+        if packet[head + 13] & 2:  # SYN: where the numbers begin
+            flow["from"] = number + 1
+        elif payload:
+            flow[number] = max(flow.get(number, b""), payload, key=len)
+    return {ends: _in_order(flow) for ends, flow in flows.items()}
+
+
+def _in_order(flow):
+    start, out = flow.pop("from", 0), b""
+    for number, payload in sorted(((n - start) % 2**32, p) for n, p in flow.items()):
+        assert number <= len(out), "a packet is missing in the capture"
+        out += payload[len(out) - number:]
+    return out

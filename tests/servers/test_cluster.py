@@ -73,6 +73,21 @@ class Loopback(Cluster):
         eventually(lambda: members[0].status()["peers"]["connected"] == 2, 15, "all are connected")
         self.assertNotRegex("".join(m.log() for m in members), r"state: (warn|error|alarm)")
 
+    def test_five_nodes_whose_state_processes_are_killed_under_load_fail_no_call(self):
+        members = self.cluster(5, log="segment-size = 1m")
+        loads = [self.load(member, CALLS // 2, 4) for member in members]
+        for _ in range(KILLS):
+            member = random.choice(members)
+            os.kill(member.state_pid(), signal.SIGKILL)
+            member.state_pid()
+        for load in loads:
+            code, result = load.result()
+            self.assertEqual((code, result["failed"]), (0, 0), result)
+        for member in members:
+            self.wait_counting(member)
+        self.assertSame(members)
+        self.assertEqual(members[0].total("load"), 5 * (CALLS // 2))
+
     def test_nodes_killed_under_load_lose_and_double_nothing(self):
         members = self.cluster()
         with Callers(members[0]) as a, Callers(members[1]) as b, Callers(members[2]) as c:

@@ -1,11 +1,14 @@
 """Clusters on hosts of their own, in network namespaces, over a network that is slow, lossy and cut: see netns.py."""
 
+import os
+import re
+import socket
 import time
 import unittest
 
 from cluster import CALLS, Cluster
-from harness import eventually
-from netns import ESTABLISHED, SYN_SENT, Net
+from harness import call, eventually
+from netns import ESTABLISHED, SYN_SENT, Net, tap
 
 PEER_PORT = 4574
 
@@ -108,6 +111,115 @@ class Network(Networked):
         print("connected after", self.wait_connected([a, b], 8), "s")
         self.wait_same([a, b], 2)
         self.assertEqual(a.status()["peers"]["cut_off"], 0, "not taken for strangers")
+
+
+class Wire(Networked):
+    """What passes between nodes, as somebody on the way sees it."""
+
+    GREETING = b"\0SP\0\0%c\0\0"  # nng's, of a connection; then messages: u64 length, bytes
+    PUSH, PULL = 0x50, 0x51
+
+    def test_an_intruder_with_a_tap_and_a_key_of_his_own_gets_nothing(self):
+        net = self.network(4)
+        path = os.path.join(self.folder, "wire.pcap")
+        net.capture(path)
+        names = ["secret-north", "secret-south", "secret-west"]
+        a, b, c = members = self.acquainted([self.member(name, host=host)
+                                             for name, host in zip(names, net.hosts)])
+        intruder = self.member("intruder", host=net.hosts[3], more="join-wait = 100ms")
+        intruder.knows(*members).launch()
+        for member in members:
+            call(member, "count", ["secret-counter", "tag=secret-tag"])
+            self.assertEqual(self.load(member, calls=300).result()[0], 0)
+        intruder.wait_serving()
+        for member in members:
+            member.wait_log(r"warn: 10\.77\.0\.4:\d+ sent what no peer has sealed", 10)
+            eventually(lambda: member.status()["peers"]["strangers"] > 0, 10, "it is counted")
+            self.assertEqual(intruder.peer(member.name)["received"], 0)
+        self.wait_same(members)
+        self.assertEqual(intruder.counters(), "")
+        flows = tap(path)
+        for (_, source, sink, _), heard in flows.items():
+            self.assertNotRegex(heard, b"secret|north|south|counter")
+            if sink == intruder.host.address and source == PEER_PORT:
+                # Not a byte but what says that somebody listens.
+                self.assertIn(heard, (b"", self.GREETING % self.PULL))
+        self.assertGreater(sum(map(len, flows.values())), 50000)
+        self.replayed(members, intruder, flows)
+
+    def replayed(self, members, intruder, flows):
+        """The intruder sends what he has heard from a to b."""
+        a, b, c = members
+        recorded = next(heard for (source, _, sink, port), heard in flows.items()
+                        if (source, sink, port) == (a.host.address, b.host.address, PEER_PORT)
+                        and heard.startswith(self.GREETING % self.PUSH))
+        count, at = 0, 8
+        while at + 8 <= len(recorded):
+            count, at = count + 1, at + 8 + int.from_bytes(recorded[at:at + 8], "big")
+        self.assertGreater(count, 20)
+        before = {m: (m.counters(), m.peer(a.name) or {}) for m in members}
+        for member in members:
+            sock = intruder.host.connect(member.host.address, PEER_PORT, 10)
+            self.addCleanup(sock.close)
+            try:
+                sock.sendall(recorded)
+            except OSError:
+                pass  # It was cut off.
+        # It was sealed for b, and b has had it; for c it is forged, and a finds its own name on it.
+        eventually(lambda: b.peer(a.name)["stale"] >= before[b][1]["stale"] + count - 1, 10,
+                   "b drops what it has had")
+        eventually(lambda: c.peer(a.name)["forged"] > before[c][1]["forged"], 10,
+                   "c drops what is sealed for another")
+        for member in members:
+            self.assertEqual(member.counters(), before[member][0])
+            self.assertEqual(member.status()["peers"]["connected"], 2)
+        self.assertEqual(a.count("secret-counter")["TALLY_NUMBER"], "4")
+        self.assertSame(members)
+
+
+class Addresses(Networked):
+    def test_peers_are_found_by_name_and_by_IPv6_and_followed_when_they_move(self):
+        net = self.network(3)
+        a, b, c = [self.member(f"n{i + 1}", host=host) for i, host in enumerate(net.hosts)]
+        a.peer_host, a.listen_host = "n1.tally.test", "0.0.0.0"
+        b.peer_host = b.listen_host = f"[{b.host.address6}]"
+        c.peer_host, c.listen_host = "n3.tally.test", "[::]"
+        names = {"n1.tally.test": a.host.address, "n3.tally.test": c.host.address6}
+        self.named(net, names)
+        self.acquainted([a, b, c])
+        self.wait_connected([a, b, c], 10)
+        calls = self.assertWent([self.load(m, calls=200) for m in (a, b, c)])
+        net.move(a.host, "10.77.0.99")
+        # The others still hear it, by its connections to their IPv6 addresses.
+        eventually(lambda: not a.peer("n2")["connected"] and not a.peer("n3")["connected"], 10,
+                   "nothing comes to its old address")
+        self.named(net, {**names, "n1.tally.test": a.host.address})
+        print("followed after", self.wait_connected([a, b, c], 15), "s")
+        calls += self.assertWent([self.load(m, calls=200) for m in (a, b, c)])
+        self.assertSame([a, b, c])
+        self.assertEqual(a.total("load"), calls)
+
+    def named(self, net, names):
+        for host in net.hosts:
+            host.call_hosts(os.path.join(self.folder, f"hosts-{host.number}"), names)
+
+    def test_a_port_that_is_taken_is_told_of_and_tried_again(self):
+        a, b = self.hosts(2, start=False, more="join-wait = 1s")
+        with a.host.namespace:
+            taken = socket.create_server((a.host.address, PEER_PORT))
+        with taken:
+            a.launch()
+            b.launch()
+            a.wait_log(r"error: cannot listen for peers on 10\.77\.0\.1:4574 \(peer-listen\): "
+                       r"Address in use: trying again", 10)
+            self.wait_counting(b)
+            # It takes calls, and its own counts reach others.
+            self.wait_counting(a)
+            self.assertEqual(a.count("load")["TALLY_STATUS"], "PROVISIONAL")
+        a.wait_log("listening for peers on", 10)
+        self.wait_connected([a, b], 10)
+        self.assertSame([a, b])
+        self.assertEqual(len(re.findall("cannot listen", a.log())), 1)
 
 
 if __name__ == "__main__":
