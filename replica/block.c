@@ -161,6 +161,7 @@ bool block_peek(const uint8_t *bytes, size_t len, struct position *position)
 enum err block_decode(const uint8_t *bytes, size_t len, const struct crypto *crypto,
                       struct block *block)
 {
+    static const struct hash none;
     struct reader r;
 
     if (len > BLOCK_MAX)
@@ -178,7 +179,8 @@ enum err block_decode(const uint8_t *bytes, size_t len, const struct crypto *cry
     if (block->number == 1)
         get_origin(&r, &block->origin);
     block->groups = read_varint(&r);
-    if (r.bad || block->number == 0)
+    if (r.bad || block->number == 0 ||
+        (block->number == 1 && !hash_equal(&block->previous, &none)))
         return ERR_MALFORMED;
     block->ops = r.at;
     block->ops_len = r.left;

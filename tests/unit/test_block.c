@@ -288,6 +288,17 @@ Test(block, block_number_0_is_malformed)
     cr_expect_eq(decode_only(w), ERR_MALFORMED);
 }
 
+/* It would contradict a stream of which nothing is held, and be kept as proof of a fork without its other half. */
+Test(block, a_first_block_that_follows_another_is_malformed)
+{
+    struct writer w = head(1, 0);
+
+    cr_expect_eq(decode_only(w), ERR_OK);
+    w = head(1, 0);
+    bytes[1 + ID_BYTES + 1] = 1;
+    cr_expect_eq(decode_only(w), ERR_MALFORMED);
+}
+
 Test(block, a_node_s_name_above_its_limit_is_malformed)
 {
     const size_t name_len =
