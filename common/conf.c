@@ -52,7 +52,7 @@ struct setting {
 };
 
 static const struct kind kind_name, kind_path, kind_number, kind_workers, kind_duration,
-    kind_size, kind_level, kind_listen, kind_allow, kind_endpoint;
+    kind_size, kind_level, kind_listen, kind_allow, kind_endpoint, kind_address;
 
 #define FIELD(member) offsetof(struct conf, member)
 #define SECOND        UINT64_C(1000)
@@ -89,6 +89,7 @@ static const struct setting settings[] = {
     {"log", "counters", &kind_number, FIELD(counters), 1, 100000000, "1000000"},
     {"log", "archive", &kind_path, FIELD(archive_dir), 0, TEXT_SIZE - 1, ""},
     {"log", "level", &kind_level, FIELD(level), 0, 0, "info"},
+    {"metrics", "listen", &kind_address, FIELD(metrics), 0, 0, ""},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
 static_assert(SETTINGS <= CONF_SETTINGS_MAX, "struct conf keeps a line number for each");
@@ -410,6 +411,35 @@ static const struct kind kind_endpoint = {
     .print = text_print,
 };
 
+/* One address, which this process binds. */
+static enum err address_parse(struct parse *p, const struct setting *s, const char *text)
+{
+    struct conf_listen *address = field_of(p->conf, s);
+    enum err err = ERR_OK;
+
+    *address = (struct conf_listen){.len = 0};
+    if (*text != '\0')
+        err = value_listen_parse(text, address);
+    address->line = p->line;
+    return err;
+}
+
+static bool address_print(const struct conf *conf, const struct setting *s, size_t i,
+                          char out[TEXT_SIZE], unsigned *line)
+{
+    const struct conf_listen *address = field_in(conf, s);
+
+    (void)line;
+    snprintf(out, TEXT_SIZE, "%s", address->text);
+    return i == 0;
+}
+
+static const struct kind kind_address = {
+    .expected = "an address and a port, such as 127.0.0.1:9464 or [::1]:9464",
+    .parse = address_parse,
+    .print = address_print,
+};
+
 /* ---- Settings ---- */
 
 static void expected_of(const struct setting *s, char *out, size_t size)
@@ -696,7 +726,7 @@ static enum err refuse_section(struct parse *p, const char *name, size_t len)
                       "there is no section [%s]: did you mean [%s]?", word, near.best);
     return refuse(p, p->line, ERR_MALFORMED,
                   "there is no section [%s]: expected [node], [fastagi], [log], "
-                  "[peer NAME] or [script NAME]",
+                  "[metrics], [peer NAME] or [script NAME]",
                   word);
 }
 

@@ -1,6 +1,6 @@
 /* common/conf.h: tally.conf, parsed once by the master before it forks.
  * The file is INI: [section] headers and "name = value" lines; # or ; begins a comment at the
- * start of a line, " ;" one at its end. Sections: [node], [fastagi], [log], one [peer NAME] per other
+ * start of a line, " ;" one at its end. Sections: [node], [fastagi], [log], [metrics], one [peer NAME] per other
  * node of the cluster, and one [script NAME] per call script, whose lines are kept as they are for
  * server/script.h to compile.
  * Durations are "500ms", "3s", "10m", "2h"; sizes are bytes, or "64k", "16m", "1g" (powers of 1024).
@@ -116,6 +116,10 @@ struct conf {
     unsigned counters;       /* counters: names that this node may bring into being */
     char archive_dir[4096];  /* archive: for old segments, absolute; "": delete them */
     enum log_level level;    /* level: of this process's messages, not of the counts */
+
+    /* [metrics] */
+    struct conf_listen
+        metrics; /* listen: where figures are served over HTTP; len 0: nowhere */
 
     struct conf_peer peers[CONF_PEERS_MAX];
     size_t peer_count;

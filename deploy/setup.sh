@@ -11,7 +11,8 @@ set -eu
 
 # What each is for stands in CMakeLists.txt beside the line that finds it.
 build_packages="gcc libc6-dev cmake ninja-build pkgconf libnng-dev libsodium-dev libuv1-dev
-    libinih-dev libjansson-dev libseccomp-dev libbsd-dev uthash-dev"
+    libinih-dev libjansson-dev libseccomp-dev libbsd-dev libmicrohttpd-dev
+    uthash-dev"
 # clang with its sanitizers' and libFuzzer's libraries (libclang-rt-dev) and the symbolizer (llvm);
 # Criterion, and the nanomsg that has to be linked before libnng; debootstrap for Asterisk; iproute2, nftables and
 # procps for hosts in network namespaces.

@@ -49,6 +49,8 @@ struct component {
 
     /* NULL where there is none with anything applied. */
     const struct item *(*find)(const void *state, const char *key, size_t key_len);
+    /* Items that there are, those that only have reservations included. */
+    size_t (*count)(const void *state);
     /* Items with something applied in the order of their keys' bytes. *count of them; the array is the
      * component's, good until the next change. NULL without memory. */
     struct item **(*sorted)(void *state, size_t *count);

@@ -1353,12 +1353,8 @@ void core_figures(const struct core *core, struct core_figures *figures)
         figures->end = own->end;
     for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next)
         figures->forks += s->frozen;
-    for (size_t i = 0; i < COMPONENT_COUNT; i++) {
-        size_t count = 0;
-
-        components[i]->sorted(core->state[i], &count);
-        figures->items += count;
-    }
+    for (size_t i = 0; i < COMPONENT_COUNT; i++)
+        figures->items += components[i]->count(core->state[i]);
 }
 
 const struct streams *core_streams(const struct core *core)

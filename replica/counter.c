@@ -207,6 +207,11 @@ static bool list_sort(struct counters *c)
     return true;
 }
 
+static size_t counter_count(const void *state)
+{
+    return ((const struct counters *)state)->count;
+}
+
 static struct item **counter_sorted(void *state, size_t *count)
 {
     struct counters *c = state;
@@ -344,6 +349,7 @@ const struct component counter_component = {
     .admit = counter_admit,
     .apply = counter_apply,
     .find = counter_find,
+    .count = counter_count,
     .sorted = counter_sorted,
     .digest = counter_digest,
     .encoded_max = counter_encoded_max,

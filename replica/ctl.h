@@ -33,11 +33,11 @@ enum ctl_subject {
 };
 
 struct ctl_command {
-    const char *name, *args;   /* args: as the usage shows them; NULL: none */
-    int least, most;           /* words behind it */
-    const char *line;          /* one line of help */
-    const char *text;          /* the rest of the help, with an example */
-    enum ctl_option option[8]; /* beside the general ones; ends with a 0 */
+    const char *name, *args;    /* args: as the usage shows them; NULL: none */
+    int least, most;            /* words behind it */
+    const char *line;           /* one line of help */
+    const char *text;           /* the rest of the help, with an example */
+    enum ctl_option option[12]; /* beside the general ones; ends with a 0 */
     enum ctl_subject subject;
     ctl_run_fn *run;
 };
@@ -61,7 +61,7 @@ bool ctl_limit(const struct ctl *ctl, uint64_t *limit);
 ctl_run_fn ctl_status, ctl_peers, ctl_key, ctl_checkpoint;
 /* ctl_counters.c */
 ctl_run_fn ctl_get, ctl_counters;
-/* ctl_log.c: from the log's files, also of a node that runs. */
+/* From the log's files, also of a node that runs: ctl_log.c, ctl_verify.c. */
 ctl_run_fn ctl_log, ctl_verify;
 /* ctl.c */
 ctl_run_fn ctl_help_run;

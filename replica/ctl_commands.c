@@ -43,14 +43,27 @@ const struct ctl_command ctl_commands[] = {
      .option = {CTL_OPT_SORT, CTL_OPT_REVERSE, CTL_OPT_LIMIT},
      .run = ctl_counters},
     {.name = "log",
-     .line = "every count that the log holds",
-     .text = "Example:\n"
-             "  tallyctl log\n",
+     .line = "every count: when, where, and which number was said",
+     .text =
+         "The numbers are FINAL or PROV., which is PROVISIONAL: other nodes may have said\n"
+         "the same. TIME is 2026-11-23T15:04:05Z, '2026-11-23 15:04', 15:04, or 10m for\n"
+         "ten minutes ago. --limit gives the last N. --follow ends with the POSITION to\n"
+         "go on from; with --json each block's last count has it, too.\n"
+         "\n"
+         "Example: the last 20 votes, and those to come\n"
+         "  tallyctl log --counter 'vote-*' --limit 20 --follow\n",
+     .option = {CTL_OPT_COUNTER, CTL_OPT_NODE, CTL_OPT_TAG, CTL_OPT_SINCE, CTL_OPT_UNTIL,
+                CTL_OPT_LIMIT, CTL_OPT_FOLLOW, CTL_OPT_FROM},
      .run = ctl_log},
     {.name = "verify",
      .line = "check every checksum, hash and signature of the log",
-     .text = "Example:\n"
-             "  tallyctl verify\n",
+     .text =
+         "All that the log and its checkpoints hold is looked at, also while the node\n"
+         "runs; the first thing that does not fit is named with file and offset. On a\n"
+         "terminal it says how far it is.\n"
+         "\n"
+         "Example:\n"
+         "  tallyctl verify && echo untouched\n",
      .run = ctl_verify},
     {.name = "checkpoint",
      .line = "make a checkpoint now",

@@ -1,190 +1,207 @@
+/* replica/ctl_log.c: tallyctl log. */
 #include <inttypes.h>
-#include <sodium.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "replica/block.h"
-#include "replica/ctl.h"
-#include "replica/key.h"
-#include "replica/look.h"
-#include "replica/verify.h"
-#include "replica/wal.h"
+#include "replica/ctl_history.h"
 
-/* Up to which LSN the files may be read: a running node writes behind it. 0: nothing stands there. */
-static enum ctl_exit log_limit(struct ctl *ctl, uint64_t *limit)
-{
-    json_t *status;
-    const json_t *log;
-    enum ctl_exit code;
-
-    *limit = UINT64_MAX;
-    if (!ctl->node.running)
-        return CTL_FINE;
-    code = ctl_request(ctl, json_pack("{s:s}", "do", "status"), &status);
-    if (code != CTL_FINE)
-        return code;
-    log = json_object_get(status, "log");
-    *limit = (uint64_t)ctl_number(log, "end");
-    if (*limit <= (uint64_t)ctl_number(log, "first") + WAL_SEGMENT_HEADER)
-        *limit = 0;
-    json_decref(status);
-    return CTL_FINE;
-}
-
-struct listing {
-    const struct ctl *ctl;
-    uint64_t limit;
+enum {
+    FOLLOW_MS = 200,        /* between two looks at the log's end */
+    LAST_MAX = 1000 * 1000, /* of --limit */
 };
 
-static void print_op(const struct block *block, const struct op *op)
-{
-    char stream[ID_HEX + 1], id[ID_HEX + 1], when[CTL_TIME_SIZE];
+static volatile sig_atomic_t interrupted;
 
-    id_format(&block->stream, stream);
-    id_format(&op->id, id);
-    ctl_format_time(block->stamp_ms, when);
-    printf("%.8s %8" PRIu64 "  %s  %-24.*s %6" PRId64 " %10" PRId64 "  %s  ", stream,
-           block->number, when, op->key_len, op->key, op->value, op->before + op->value,
-           id);
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+/* ---- one count ---- */
+
+struct printing {
+    const struct ctl *ctl;
+    bool places;   /* say where to go on behind a block */
+    uint64_t skip; /* counts of the first block to leave out */
+};
+
+static void print_line(const struct history_count *count)
+{
+    const struct op *op = count->op;
+    char when[CTL_TIME_SIZE], node[NODE_NAME_MAX + 1], numbers[5] = "";
+
+    ctl_format_clock(count->block->stamp_ms, when);
+    memccpy(numbers, history_numbers(count), '\0', sizeof numbers - 1);
+    printf("%s %-8s %-16.*s %+6" PRId64 " %9" PRId64 " %-5s ", when,
+           history_node(count, node), op->key_len, op->key, op->value,
+           op->before + op->value,
+           strcmp(numbers, "PROV") == 0 ? "PROV." : history_numbers(count));
     ctl_print_text(op->text, op->text_len);
     putchar('\n');
 }
 
-static void print_op_json(const struct block *block, const struct op *op)
+static void print_json(const struct printing *p, const struct history_count *count)
 {
-    char stream[ID_HEX + 1], id[ID_HEX + 1], hex[2 * TAG_MAX_BYTES + 1];
-    json_t *tag = json_stringn(op->text, op->text_len), *json;
-    const char *member = "tag";
+    json_t *json = history_json(count);
+    char place[HISTORY_PLACE_SIZE];
 
-    if (tag == NULL) { /* not UTF-8, which JSON has to be */
-        sodium_bin2hex(hex, sizeof hex, (const uint8_t *)op->text, op->text_len);
-        member = "tag_hex";
-        tag = json_string(hex);
+    if (json != NULL && p->places && count->last) {
+        history_place_format(&count->after, place);
+        json_object_set_new(json, "position", json_string(place));
     }
-    id_format(&block->stream, stream);
-    id_format(&op->id, id);
-    json = json_pack("{s:s, s:I, s:I, s:s%, s:I, s:I, s:s, s:o}", "stream", stream,
-                     "block", (json_int_t)block->number, "time_ms",
-                     (json_int_t)block->stamp_ms, "counter", op->key, (size_t)op->key_len,
-                     "amount", (json_int_t)op->value, "number",
-                     (json_int_t)(op->before + op->value), "id", id, member, tag);
     ctl_print_json(json);
     json_decref(json);
 }
 
-static enum err list_frame(void *arg, const struct wal_frame *frame)
+static bool print_count(void *arg, const struct history_count *count)
 {
-    const struct listing *listing = arg;
-    struct block block;
-    struct block_cursor cursor;
-    struct op op;
-    enum err err;
+    struct printing *p = arg;
 
-    if (frame->bytes[0] == BLOCK_PROOF)
-        return ERR_OK; /* Not counted, but kept as proof that its stream forks. */
-    if (frame->bytes[0] == BLOCK_ADOPTED)
-        return ERR_OK; /* What was counted before is in a checkpoint that a peer made. */
-    err = block_decode(frame->bytes, frame->len, &crypto_real, &block);
-    if (err != ERR_OK) {
-        fprintf(stderr, "tallyctl: the block at byte %" PRIu64 " of the log: %s\n",
-                frame->lsn, err_name(err));
-        return err;
+    if (p->skip > 0) {
+        p->skip--;
+        return true;
     }
-    cursor = block_ops(&block);
-    while (block_next_op(&cursor, &op)) {
-        if (listing->ctl->json)
-            print_op_json(&block, &op);
-        else
-            print_op(&block, &op);
+    if (p->ctl->json)
+        print_json(p, count);
+    else
+        print_line(count);
+    return !ctl_out_broken() && !interrupted;
+}
+
+/* For people: programs get the lines alone. */
+static void print_head(const struct ctl *ctl)
+{
+    if (ctl->json || !isatty(STDOUT_FILENO))
+        return;
+    printf("%s%-*s %-8s %-16s %6s %9s %-5s %s%s\n", ctl_color(CTL_BOLD),
+           ctl_clock_width(), "time", "node", "counter", "amount", "number", "", "tag",
+           ctl_color(CTL_PLAIN));
+}
+
+/* ---- the last N ---- */
+
+/* Where one of the last N stands. */
+struct place {
+    struct wal_mark before; /* its block */
+    bool first;             /* there is nothing before its block */
+    uint64_t index;
+};
+
+struct last {
+    const struct history *history;
+    struct place *ring;
+    uint64_t size, seen;
+};
+
+static bool note_place(void *arg, const struct history_count *count)
+{
+    struct last *last = arg;
+
+    last->ring[last->seen++ % last->size] =
+        (struct place){count->before, !last->history->begun, count->index};
+    return !interrupted;
+}
+
+/* Reads all there is, then stands where the last n begin; *skip: counts of the block there that go before. */
+static enum ctl_exit seek_last(struct history *h, uint64_t n, uint64_t *skip)
+{
+    struct last last = {.history = h, .size = n};
+    const struct place *place;
+    enum ctl_exit code;
+
+    if (n > LAST_MAX)
+        return ctl_usage("--limit: expected at most %d", LAST_MAX);
+    last.ring = calloc(n, sizeof *last.ring);
+    if (last.ring == NULL) {
+        ctl_complain("out of memory");
+        return CTL_NOT_FINE;
     }
-    return frame->lsn + WAL_FRAME_HEADER + frame->len >= listing->limit ||
-                   ctl_out_broken()
-               ? ERR_AGAIN
-               : ERR_OK;
+    code = history_read(h, note_place, &last);
+    if (code == CTL_FINE && last.seen > 0) {
+        place = &last.ring[last.seen > n ? last.seen % n : 0];
+        *skip = place->index;
+        h->at = place->before;
+        h->begun = !place->first;
+    }
+    free(last.ring);
+    return code;
+}
+
+/* ---- follow ---- */
+
+static void tell_place(const struct history *h)
+{
+    char place[HISTORY_PLACE_SIZE];
+
+    history_place_format(&h->at, place);
+    if (h->begun)
+        ctl_complain("to go on from here: --from %s", place);
+}
+
+static enum ctl_exit follow(struct history *h, struct printing *p)
+{
+    enum ctl_exit code = CTL_FINE;
+
+    if (!h->ctl->node.running) {
+        ctl_complain("the node is not running: nothing more will come");
+        code = CTL_UNREACHABLE;
+    }
+    while (code == CTL_FINE && !interrupted && fflush(stdout) == 0 && !ctl_out_broken()) {
+        poll(NULL, 0, FOLLOW_MS);
+        code = history_read(h, print_count, p);
+    }
+    fflush(stdout);
+    tell_place(h);
+    return code;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static enum ctl_exit list(struct history *h, uint64_t limit, bool following)
+{
+    struct printing p = {.ctl = h->ctl, .places = following};
+    enum ctl_exit code = CTL_FINE;
+
+    if (limit != UINT64_MAX)
+        code = seek_last(h, limit, &p.skip);
+    if (code != CTL_FINE)
+        return code;
+    print_head(h->ctl);
+    code = history_read(h, print_count, &p);
+    return code == CTL_FINE && following ? follow(h, &p) : code;
 }
 
 enum ctl_exit ctl_log(struct ctl *ctl)
 {
-    struct listing listing = {.ctl = ctl};
-    struct wal_end end;
-    struct disk *disk;
-    enum ctl_exit code = log_limit(ctl, &listing.limit);
-    enum err err;
-
-    if (code != CTL_FINE || listing.limit == 0)
-        return code;
-    err = look_disk_open("log", &disk);
-    if (err != ERR_OK)
-        return CTL_NOT_FINE;
-    err = wal_scan(disk, NULL, list_frame, &listing, &end);
-    look_disk_close(disk);
-    return err == ERR_OK || err == ERR_AGAIN ? CTL_FINE : CTL_NOT_FINE;
-}
-
-static void print_report(const struct ctl *ctl, enum err err,
-                         const struct verify_report *r)
-{
-    if (ctl->json) {
-        json_t *json = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:b}", "good",
-                                 err == ERR_OK, "blocks", (json_int_t)r->blocks, "counts",
-                                 (json_int_t)r->counts, "streams", (json_int_t)r->streams,
-                                 "checkpoints", (json_int_t)r->checkpoints, "forks",
-                                 (json_int_t)r->forks, "torn", r->end.torn);
-
-        if (err != ERR_OK && json != NULL) {
-            json_object_set_new(json, "reason", json_string(r->reason));
-            json_object_set_new(json, "file", json_string(r->file));
-            json_object_set_new(json, "offset", json_integer((json_int_t)r->offset));
-        }
-        ctl_print_json(json);
-        json_decref(json);
-        return;
-    }
-    if (err != ERR_OK && r->file[0] != '\0')
-        printf("BAD: log/%s, offset %" PRIu64 ": %s\n", r->file, r->offset, r->reason);
-    else if (err != ERR_OK)
-        printf("BAD: %s\n", r->reason);
-    else
-        printf("good: every checksum, hash and signature fits\n");
-    printf("read: counts %" PRIu64 ", blocks %" PRIu64 ", streams %" PRIu64
-           ", checkpoints %" PRIu64 "\n",
-           r->counts, r->blocks, r->streams, r->checkpoints);
-    if (r->forks > 0)
-        printf(
-            "forks: %" PRIu64
-            " blocks are kept as proof that another process signed with the same key\n",
-            r->forks);
-    if (err == ERR_OK && r->end.torn)
-        puts("the last write was cut off by a crash; the next start clears it away");
-}
-
-enum ctl_exit ctl_verify(struct ctl *ctl)
-{
-    enum { TRIES = 3 }; /* a running node may remove a file that is about to be read */
-    struct verify_report report = {.reason = ""};
-    enum err err = ERR_NOT_FOUND;
-    struct key_pair key;
-    struct disk *disk;
+    const char *from = ctl->words->option[CTL_OPT_FROM];
+    bool following = ctl->words->option[CTL_OPT_FOLLOW] != NULL;
+    struct history history = {.ctl = ctl};
     uint64_t limit;
     enum ctl_exit code;
 
-    for (int i = 0; i < TRIES && err == ERR_NOT_FOUND; i++) {
-        code = log_limit(ctl, &limit);
-        if (code != CTL_FINE)
-            return code;
-        err = look_disk_open("log", &disk);
-        if (err != ERR_OK)
-            return CTL_NOT_FINE;
-        if (limit > 0)
-            err = verify_log(disk, &crypto_real,
-                             key_read(false, &key) == ERR_OK ? &key.public : NULL, limit,
-                             &report);
-        look_disk_close(disk);
-    }
-    if (err == ERR_OK || err == ERR_CORRUPT) {
-        print_report(ctl, err, &report);
-        return err == ERR_OK ? CTL_FINE : CTL_NOT_FINE;
-    }
-    fprintf(stderr, "tallyctl: the log cannot be read: %s\n", err_name(err));
-    return CTL_NOT_FINE;
+    if (!ctl_limit(ctl, &limit) || !history_filter_read(ctl, &history.filter))
+        return CTL_USAGE;
+    if (following && history.filter.to)
+        return ctl_usage("--follow has no end, and --until is one: give one of them");
+    if (from != NULL && !history_place_read(from, &history.at))
+        return ctl_usage("--from %.64s: expected a place as --follow tells it", from);
+    history.begun = from != NULL;
+    if (following)
+        catch_signals();
+    code = history_open(&history);
+    if (code == CTL_FINE)
+        code = list(&history, limit, following);
+    history_close(&history);
+    return code;
 }

@@ -179,6 +179,20 @@ void ctl_format_time(uint64_t ms, char out[CTL_TIME_SIZE])
     snprintf(out, CTL_TIME_SIZE, "%s.%03u%s", text, (unsigned)(ms % 1000), zone);
 }
 
+void ctl_format_clock(uint64_t ms, char out[CTL_TIME_SIZE])
+{
+    char text[CTL_TIME_SIZE];
+
+    ctl_format_time(ms, text);
+    snprintf(out, CTL_TIME_SIZE, "%.10s %.12s%s", text,
+             strlen(text) > 11 ? text + 11 : "", in_utc ? "Z" : "");
+}
+
+int ctl_clock_width(void)
+{
+    return (int)sizeof "2026-11-23 15:04:05.678" - 1 + (in_utc ? 1 : 0);
+}
+
 /* What stands in a format that the text may have; rest: where it ends. */
 static bool read_date(const char *text, const struct tm *today, struct tm *tm,
                       const char **rest)

@@ -32,6 +32,9 @@ void ctl_complain(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* "2026-11-23T15:04:05.678+01:00", or with a "Z". ms: since 1970. */
 enum { CTL_TIME_SIZE = 48 };
 void ctl_format_time(uint64_t ms, char out[CTL_TIME_SIZE]);
+/* For lists: "2026-11-23 15:04:05.678", and a Z in UTC. All are that wide. */
+void ctl_format_clock(uint64_t ms, char out[CTL_TIME_SIZE]);
+int ctl_clock_width(void);
 /* Also "15:04" (today), "2026-11-23", "2026-11-23 15:04", and "10m" or "2h" for so long ago; now_ms: since 1970.
  * In UTC where the text ends in Z, or ctl_out_open() was told so. False: it is no time. */
 bool ctl_read_time(const char *text, uint64_t now_ms, uint64_t *ms);

@@ -21,6 +21,14 @@ const struct ctl_option_row ctl_option_rows[CTL_OPTIONS] = {
     [CTL_OPT_LIMIT] = {"limit", 0, "N", NULL, "at most N lines"},
     [CTL_OPT_FINGERPRINT] = {"fingerprint", 0, NULL, NULL,
                              "the fingerprint alone, short enough to compare"},
+    [CTL_OPT_COUNTER] = {"counter", 0, "PATTERN", NULL, "on counters like 'vote-*'"},
+    [CTL_OPT_NODE] = {"node", 0, "PATTERN", NULL, "taken by nodes like this"},
+    [CTL_OPT_TAG] = {"tag", 0, "TEXT", NULL, "with TEXT in their tag"},
+    [CTL_OPT_SINCE] = {"since", 0, "TIME", NULL, "from TIME on"},
+    [CTL_OPT_UNTIL] = {"until", 0, "TIME", NULL, "before TIME"},
+    [CTL_OPT_FOLLOW] = {"follow", 'f', NULL, NULL, "go on with what comes, until Ctrl-C"},
+    [CTL_OPT_FROM] = {"from", 0, "POSITION", NULL, "from where --follow left off"},
+    [CTL_OPT_FORMAT] = {"format", 0, "FORMAT", "csv json", "csv (the default) or json"},
 };
 
 bool ctl_option_is_general(enum ctl_option option)

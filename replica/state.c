@@ -29,6 +29,7 @@
 enum {
     TURN_MESSAGES = 256, /* taken in one turn, at most: so that a commit is never far */
     SEND_BUFFER = 1024,  /* messages */
+    GAUGES_MS = 250,     /* between two looks that others get */
 };
 
 struct state {
@@ -37,6 +38,8 @@ struct state {
     struct node *node;
     struct network *network;    /* NULL: without peer-listen */
     struct control_about about; /* for tallyctl */
+    struct gauges *gauges;      /* for whoever serves figures */
+    uint64_t shown_ms;          /* when they were last brought up to date; 0: never */
     uv_loop_t loop;
     uv_poll_t workers_readable, control_readable, settings_readable;
     int settings_fd;
@@ -276,11 +279,25 @@ static void wait_before_counts(struct state *s, uint64_t now_ms)
     s->waiting = waiting;
 }
 
+/* Only where figures are served, and now and then. *due_ms: when what happened since will be shown. */
+static void show(struct state *s, uint64_t now_ms, uint64_t *due_ms)
+{
+    *due_ms = UINT64_MAX;
+    if (s->conf->metrics.len == 0)
+        return;
+    if (s->shown_ms != 0 && now_ms - s->shown_ms < GAUGES_MS) {
+        *due_ms = s->shown_ms + GAUGES_MS;
+        return;
+    }
+    s->shown_ms = now_ms;
+    gauges_publish(s->gauges, s->node, s->network);
+}
+
 /* What follows a commit. */
 static void settle(struct state *s)
 {
     struct node_time now = time_now();
-    uint64_t next_ms, network_ms = UINT64_MAX, wait_ms;
+    uint64_t next_ms, network_ms = UINT64_MAX, show_ms, wait_ms;
     enum err err;
 
     if (s->network != NULL)
@@ -294,10 +311,12 @@ static void settle(struct state *s)
         uv_stop(&s->loop);
         return;
     }
+    show(s, now.mono_ms, &show_ms);
     wait_before_counts(s, now.mono_ms);
     if (awaits_peers(s, now.mono_ms) && s->peers_due_ms < next_ms)
         next_ms = s->peers_due_ms;
     next_ms = network_ms < next_ms ? network_ms : next_ms;
+    next_ms = show_ms < next_ms ? show_ms : next_ms;
     if (next_ms == UINT64_MAX) {
         uv_timer_stop(&s->due);
         return;
@@ -334,6 +353,18 @@ static void take_workers(struct state *s)
     }
 }
 
+static enum err commit(struct state *s)
+{
+    const struct core *core = node_core(s->node);
+    bool anything = core_gathered(core) || core_unwritten(core);
+    uint64_t begun_us = times_now_us();
+    enum err err = node_commit(s->node, time_now());
+
+    if (anything && err == ERR_OK)
+        times_add(gauges_commits(s->gauges), times_now_us() - begun_us);
+    return err;
+}
+
 static void turn(void *arg)
 {
     struct state *s = arg;
@@ -346,7 +377,7 @@ static void turn(void *arg)
     if (s->network != NULL && !node_short(s->node))
         err = network_take(s->network);
     if (err == ERR_OK)
-        err = node_commit(s->node, time_now());
+        err = commit(s);
     if (err != ERR_OK)
         state_fail(s, err);
     else
@@ -652,7 +683,7 @@ static void ignore_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-int state_main(const struct conf *conf, int settings_fd)
+int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges)
 {
     static struct state state; /* all zero; one per process */
     struct state *s = &state;
@@ -661,6 +692,7 @@ int state_main(const struct conf *conf, int settings_fd)
     ignore_signals();
     s->conf = conf;
     s->settings_fd = settings_fd;
+    s->gauges = gauges;
     if (sodium_init() < 0) {
         log_error("cannot set up libsodium");
         return STATE_EXIT_FAILED;

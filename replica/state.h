@@ -5,6 +5,7 @@
 #include "common/conf.h"
 #include "common/err.h"
 #include "replica/crypto.h"
+#include "replica/gauges.h"
 
 /* Exit codes of the state process. Any other, and any signal, is a crash: the master starts it again. */
 enum {
@@ -35,8 +36,9 @@ struct state_settings {
 };
 
 /* In the child, the state directory being the working directory: run until SIGTERM, then return
- * the exit code. conf must live on. settings_fd: where state_settings come, not blocking; it takes it over. */
-int state_main(const struct conf *conf, int settings_fd);
+ * the exit code. conf must live on. settings_fd: where state_settings come, not blocking; it takes it over. gauges: where
+ * it shows itself. */
+int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges);
 
 /* In the state directory, where no state process runs: the node's public key, made where there is none and
  * nothing was ever counted. Errors: as key_read(), ERR_REFUSED where the key of a log is missing; logged. */

@@ -330,6 +330,7 @@ static enum err scan_frame(struct scan *s, struct header *h, struct wal_frame *f
         return ERR_NOT_FOUND;
     frame->bytes = at + WAL_FRAME_HEADER;
     frame->len = h->payload;
+    frame->check = h->check;
     return ERR_OK;
 }
 
@@ -956,8 +957,10 @@ static enum err reader_frame(struct wal_reader *r, struct header *h,
     if (!frame_good(at, len, r->next.lsn, h) ||
         (r->chained && h->previous != r->next.check))
         return ERR_NOT_FOUND;
-    *frame = (struct wal_frame){
-        .lsn = r->next.lsn, .bytes = at + WAL_FRAME_HEADER, .len = h->payload};
+    *frame = (struct wal_frame){.lsn = r->next.lsn,
+                                .bytes = at + WAL_FRAME_HEADER,
+                                .len = h->payload,
+                                .check = h->check};
     return ERR_OK;
 }
 

@@ -40,6 +40,7 @@ struct wal_frame {
     uint64_t lsn;
     const uint8_t *bytes; /* good until the function returns */
     size_t len;
+    uint64_t check; /* its checksum: with the LSN behind it, a wal_mark */
 };
 /* Anything but ERR_OK ends the reading and is passed up. */
 typedef enum err wal_frame_fn(void *arg, const struct wal_frame *frame);

@@ -12,6 +12,7 @@ union place {
 
 struct figures {
     unsigned places;
+    struct figures_master master;
     _Alignas(64) union place place[];
 };
 
@@ -33,6 +34,16 @@ struct figures_worker *figures_place(struct figures *figures, unsigned place)
     return &figures->place[place].worker;
 }
 
+struct figures_master *figures_master(struct figures *figures)
+{
+    return &figures->master;
+}
+
+const struct figures_master *figures_of_master(const struct figures *figures)
+{
+    return &figures->master;
+}
+
 void figures_sum(const struct figures *figures, struct figures_worker *sum)
 {
     memset(sum, 0, sizeof *sum);
@@ -45,6 +56,7 @@ void figures_sum(const struct figures *figures, struct figures_worker *sum)
         figures_add(&sum->cut, figures_read(&worker->cut));
         figures_add(&sum->counts, figures_read(&worker->counts));
         figures_add(&sum->resends, figures_read(&worker->resends));
+        times_merge(&sum->answers, &worker->answers);
         for (size_t end = 0; end < CALL_ENDS; end++)
             figures_add(&sum->ended[end], figures_read(&worker->ended[end]));
     }

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "common/times.h"
 #include "server/call.h"
 
 /* One writer each, a worker; any process may read. A worker that follows another one in
@@ -17,7 +18,14 @@ struct figures_worker {
     _Atomic uint64_t cut;    /* closed by us because a stop did not wait any longer */
     _Atomic uint64_t counts; /* asked of the state process */
     _Atomic uint64_t
-        resends; /* messages to it that were sent again for want of an answer */
+        resends;          /* messages to it that were sent again for want of an answer */
+    struct times answers; /* of counts */
+};
+
+/* The master's. */
+struct figures_master {
+    _Atomic uint64_t workers_started, states_started, metrics_started;
+    _Atomic uint64_t reloads, reloads_refused;
 };
 
 struct figures;
@@ -25,6 +33,8 @@ struct figures;
 /* With places for that many workers at once. NULL without memory. */
 struct figures *figures_map(unsigned places);
 struct figures_worker *figures_place(struct figures *figures, unsigned place);
+struct figures_master *figures_master(struct figures *figures);
+const struct figures_master *figures_of_master(const struct figures *figures);
 
 /* The sum over all places. */
 void figures_sum(const struct figures *figures, struct figures_worker *sum);

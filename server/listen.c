@@ -60,19 +60,30 @@ static int find(const struct listeners *listeners, const struct conf_listen *at)
     return -1;
 }
 
-static void log_failure(const struct conf_listen *at, int error)
+static void log_failure(const struct conf_listen *at, int error, const char *setting)
 {
-    const char *hint = "";
-
     if (error == EADDRINUSE)
-        hint =
-            ": another program serves there (ss -ltnp shows which); stop it, or change "
-            "listen= in [fastagi]";
+        log_error("cannot listen on %s: %s: another program serves there (ss -ltnp shows "
+                  "which); stop it, or change %s",
+                  at->text, strerror(error), setting);
     else if (error == EADDRNOTAVAIL)
-        hint = ": this machine has no such address; change listen= in [fastagi]";
-    else if (error == EACCES)
-        hint = ": a port below 1024 takes root, or a larger port";
-    log_error("cannot listen on %s: %s%s", at->text, strerror(error), hint);
+        log_error("cannot listen on %s: %s: this machine has no such address; change %s",
+                  at->text, strerror(error), setting);
+    else
+        log_error("cannot listen on %s: %s%s", at->text, strerror(error),
+                  error == EACCES ? ": a port below 1024 takes root, or a larger port"
+                                  : "");
+}
+
+enum err listen_open(const struct conf_listen *at, unsigned backlog, unsigned wait_ms,
+                     const char *setting, int *fd)
+{
+    int error = open_patiently(at, backlog, wait_ms, fd);
+
+    if (error == 0)
+        return ERR_OK;
+    log_failure(at, error, setting);
+    return ERR_IO;
 }
 
 static bool is_without_ipv6(const struct conf_listen *at, int error)
@@ -117,7 +128,7 @@ enum err listeners_open(const struct conf *conf, const struct listeners *old,
         log_warn("no IPv6 here: %s is left out", failed->text);
         return ERR_OK;
     }
-    log_failure(failed, failure);
+    log_failure(failed, failure, "listen= in [fastagi]");
     listeners_close(listeners, old);
     return ERR_IO;
 }

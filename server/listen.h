@@ -21,6 +21,10 @@ struct listeners {
 enum err listeners_open(const struct conf *conf, const struct listeners *old,
                         unsigned wait_ms, struct listeners *listeners);
 
+/* The same for one address, which stands in a setting of that name. */
+enum err listen_open(const struct conf_listen *at, unsigned backlog, unsigned wait_ms,
+                     const char *setting, int *fd);
+
 /* Close what is in `listeners` and not in `kept`, which may be NULL. */
 void listeners_close(const struct listeners *listeners, const struct listeners *kept);
 

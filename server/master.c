@@ -23,10 +23,12 @@
 #include "common/conf.h"
 #include "common/log.h"
 #include "replica/control.h"
+#include "replica/gauges.h"
 #include "replica/state.h"
 #include "server/backoff.h"
 #include "server/figures.h"
 #include "server/listen.h"
+#include "server/metrics.h"
 #include "server/sandbox.h"
 #include "server/script.h"
 #include "server/worker.h"
@@ -60,7 +62,7 @@ struct process {
 /* Something that is to run always. */
 struct slot {
     char role[20];
-    unsigned number; /* a worker's, from 1; 0: the state process */
+    unsigned number; /* a worker's, from 1; 0: another process */
     struct process now;
     struct process next; /* with a newer configuration: takes over once it serves */
     struct backoff backoff;
@@ -82,12 +84,14 @@ struct master {
     struct script_table *scripts;
     struct listeners listeners;
     struct figures *figures;
+    struct gauges *gauges;
+    int metrics_fd; /* where figures are served; -1: nowhere */
     bool place_taken[PLACES];
     int lock_fd, signals_fd, ready_fd[2];
     int settings_fd; /* to the state process there is; -1: none was started yet */
     pid_t pid;
 
-    struct slot state, worker[CONF_WORKERS_MAX];
+    struct slot state, metrics, worker[CONF_WORKERS_MAX];
     unsigned workers;
     struct process old[OLD_MAX];
     size_t old_count;
@@ -154,6 +158,8 @@ static void child_begin(const struct master *m, const struct slot *slot)
     close(m->ready_fd[0]);
     if (m->settings_fd >= 0)
         close(m->settings_fd);
+    if (m->metrics_fd >= 0 && slot != &m->metrics)
+        close(m->metrics_fd);
     if (sandbox_no_new_rights() != ERR_OK)
         _exit(EXIT_FAILED);
 }
@@ -167,7 +173,20 @@ static int state_child(const struct master *m, int settings_fd)
     close(m->ready_fd[1]);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    return state_main(m->conf, settings_fd);
+    return state_main(m->conf, settings_fd, m->gauges);
+}
+
+static int metrics_child(const struct master *m)
+{
+    const struct metrics_start start = {.conf = m->conf,
+                                        .figures = m->figures,
+                                        .gauges = m->gauges,
+                                        .listen_fd = m->metrics_fd};
+
+    listeners_close(&m->listeners, NULL);
+    close(m->lock_fd);
+    close(m->ready_fd[1]);
+    return metrics_main(&start);
 }
 
 static int worker_child(const struct master *m, const struct slot *slot, unsigned place)
@@ -229,10 +248,27 @@ static void start(struct master *m, struct slot *slot, struct process *process)
         child_begin(m, slot);
         exit(worker_child(m, slot, place));
     }
-    if (pid > 0)
+    if (pid > 0) {
         started(m, slot, process, pid, place);
-    else
+        figures_add(&figures_master(m->figures)->workers_started, 1);
+    } else {
         m->place_taken[place] = false;
+    }
+}
+
+static void start_metrics(struct master *m)
+{
+    struct slot *slot = &m->metrics;
+    pid_t pid = fork_slot(slot);
+
+    if (pid == 0) {
+        child_begin(m, slot);
+        exit(metrics_child(m));
+    }
+    if (pid < 0)
+        return;
+    started(m, slot, &slot->now, pid, 0);
+    figures_add(&figures_master(m->figures)->metrics_started, 1);
 }
 
 /* With a new way for new settings: what its predecessor left in the old one is not for it. */
@@ -258,8 +294,10 @@ static void start_state(struct master *m)
     if (m->settings_fd >= 0)
         close(m->settings_fd);
     m->settings_fd = ends[0];
-    if (pid > 0)
-        started(m, slot, &slot->now, pid, 0);
+    if (pid < 0)
+        return;
+    started(m, slot, &slot->now, pid, 0);
+    figures_add(&figures_master(m->figures)->states_started, 1);
 }
 
 /* -- Workers, replaced one by one -- */
@@ -367,14 +405,18 @@ static void keep_fixed(const struct conf *old, struct conf *new)
                 old->segment_bytes == new->segment_bytes &&
                 old->checkpoint_bytes == new->checkpoint_bytes &&
                 old->checkpoint_ms == new->checkpoint_ms &&
-                old->counters == new->counters;
+                old->counters == new->counters &&
+                old->metrics.len ==
+                    new->metrics.len &&memcmp(&old->metrics.addr, &new->metrics.addr,
+                                              old->metrics.len) == 0;
 
     if (same)
         return;
     log_warn(
-        "%s: changes in [node] other than copies and copies-wait, and in [log] other than "
-        "level, take a restart: the old values stay until then",
+        "%s: changes in [node] other than copies and copies-wait, in [metrics], and in [log] "
+        "other than level, take a restart: the old values stay until then",
         new->path);
+    new->metrics = old->metrics;
     memcpy(new->node_name, old->node_name, sizeof new->node_name);
     memcpy(new->state_dir, old->state_dir, sizeof new->state_dir);
     memcpy(new->user, old->user, sizeof new->user);
@@ -464,30 +506,30 @@ static void send_settings(const struct master *m)
         err_errno("tell the new settings to", "the state process");
 }
 
-static void reload(struct master *m)
+/* Whether it is in force now; else nothing has changed. */
+static bool reload(struct master *m)
 {
     struct script_table *scripts;
     struct listeners listeners;
     struct conf_error error;
     struct conf *conf;
 
-    m->reload_asked = false;
     if (m->old_count + 2 * m->workers > OLD_MAX) {
         log_error(
             "%zu replaced workers still have calls: the configuration in force stays",
             m->old_count);
-        return;
+        return false;
     }
     if (read_conf(m->conf_path, &conf, &scripts, &error) != ERR_OK) {
         log_error("%s", error.text);
         log_error("the configuration in force stays");
-        return;
+        return false;
     }
     if (listeners_open(conf, &m->listeners, 0, &listeners) != ERR_OK) {
         log_error("the configuration in force stays");
         script_table_free(scripts);
         conf_free(conf);
-        return;
+        return false;
     }
     keep_fixed(m->conf, conf);
     fit_calls(conf);
@@ -495,6 +537,17 @@ static void reload(struct master *m)
     send_settings(m);
     log_info("%s was read again: replacing %u workers one by one", conf->path,
              m->workers);
+    return true;
+}
+
+static void reload_if_asked(struct master *m)
+{
+    struct figures_master *figures = figures_master(m->figures);
+
+    if (m->phase != PHASE_RUN || !m->reload_asked || m->replacing)
+        return;
+    m->reload_asked = false;
+    figures_add(reload(m) ? &figures->reloads : &figures->reloads_refused, 1);
 }
 
 /* -- Ends of processes -- */
@@ -514,6 +567,7 @@ static void how_text(int status, char *text, size_t size)
 static void kill_all(struct master *m, int exit_code)
 {
     signal_workers(m, SIGKILL);
+    signal_process(&m->metrics.now, SIGKILL);
     signal_process(&m->state.now, SIGKILL);
     m->phase = PHASE_KILLED;
     m->exit_code = exit_code;
@@ -542,6 +596,7 @@ static void state_ended(struct master *m, int status, uint64_t now)
     char how[96];
 
     m->state.now.pid = 0;
+    gauges_clear(m->gauges);
     how_text(status, how, sizeof how);
     if (m->phase == PHASE_KILLED)
         return;
@@ -556,6 +611,15 @@ static void state_ended(struct master *m, int status, uint64_t now)
     } else {
         start_later(&m->state, &process, status, now);
     }
+}
+
+static void metrics_ended(struct master *m, int status, uint64_t now)
+{
+    struct process process = m->metrics.now;
+
+    m->metrics.now.pid = 0;
+    if (m->phase == PHASE_RUN || m->phase == PHASE_WORKERS_END)
+        start_later(&m->metrics, &process, status, now);
 }
 
 static void worker_ended(struct master *m, struct slot *slot, struct process *process,
@@ -586,6 +650,10 @@ static void on_ended(struct master *m, pid_t pid, int status)
 
     if (pid == m->state.now.pid) {
         state_ended(m, status, now);
+        return;
+    }
+    if (pid == m->metrics.now.pid) {
+        metrics_ended(m, status, now);
         return;
     }
     for (unsigned i = 0; i < m->workers; i++) {
@@ -677,10 +745,13 @@ static bool workers_left(const struct master *m)
 /* Whatever should run and does not, and whose time has come. */
 static void start_due(struct master *m, uint64_t now)
 {
-    bool state_wanted = m->phase == PHASE_RUN || m->phase == PHASE_WORKERS_END;
+    bool wanted = m->phase == PHASE_RUN || m->phase == PHASE_WORKERS_END;
 
-    if (state_wanted && m->state.now.pid == 0 && now >= m->state.start_ms)
+    if (wanted && m->state.now.pid == 0 && now >= m->state.start_ms)
         start_state(m);
+    if (wanted && m->metrics_fd >= 0 && m->metrics.now.pid == 0 &&
+        now >= m->metrics.start_ms)
+        start_metrics(m);
     for (unsigned i = 0; i < m->workers && m->phase == PHASE_RUN; i++) {
         struct slot *slot = &m->worker[i];
 
@@ -694,6 +765,7 @@ static void end_state(struct master *m, uint64_t now)
     m->phase = PHASE_STATE_ENDS;
     m->kill_ms = now + STATE_GRACE_MS;
     signal_process(&m->state.now, SIGTERM);
+    signal_process(&m->metrics.now, SIGTERM);
 }
 
 /* What is due. True: all is over. */
@@ -701,8 +773,7 @@ static bool turn(struct master *m)
 {
     uint64_t now = now_ms();
 
-    if (m->phase == PHASE_RUN && m->reload_asked && !m->replacing)
-        reload(m);
+    reload_if_asked(m);
     start_due(m, now);
     if (m->phase == PHASE_RUN)
         replace_one(m, now);
@@ -715,8 +786,8 @@ static bool turn(struct master *m)
                                                : "workers did not end");
         kill_all(m, EXIT_FAILED);
     }
-    return m->phase != PHASE_RUN && m->state.now.pid == 0 && !workers_left(m) &&
-           m->phase != PHASE_WORKERS_END;
+    return m->phase != PHASE_RUN && m->state.now.pid == 0 && m->metrics.now.pid == 0 &&
+           !workers_left(m) && m->phase != PHASE_WORKERS_END;
 }
 
 static uint64_t slot_due(const struct slot *slot)
@@ -731,6 +802,8 @@ static int timeout_ms(const struct master *m)
 {
     uint64_t now = now_ms(), due = slot_due(&m->state);
 
+    if (m->metrics_fd >= 0 && slot_due(&m->metrics) < due)
+        due = slot_due(&m->metrics);
     for (unsigned i = 0; i < m->workers; i++) {
         const struct slot *slot = &m->worker[i];
         uint64_t at = slot_due(slot);
@@ -801,13 +874,18 @@ static enum err prepare(struct master *m)
     m->settings_fd = -1;
     m->conf_path = strdup(conf->path);
     m->figures = figures_map(PLACES);
-    if (m->conf_path == NULL || m->figures == NULL) {
+    m->gauges = gauges_map();
+    if (m->conf_path == NULL || m->figures == NULL || m->gauges == NULL) {
         log_error("cannot start: out of memory");
         return ERR_MEMORY;
     }
     err = open_signals(m);
     if (err == ERR_OK)
         err = listeners_open(conf, NULL, LISTEN_WAIT_MS, &m->listeners);
+    m->metrics_fd = -1;
+    if (err == ERR_OK && conf->metrics.len > 0)
+        err = listen_open(&conf->metrics, METRICS_CONNECTIONS, LISTEN_WAIT_MS,
+                          "listen= in [metrics]", &m->metrics_fd);
     if (err != ERR_OK)
         return err;
     fit_calls(conf); /* As root, who may raise the limit. */
@@ -832,6 +910,7 @@ static int serve(struct master *m)
              m->conf->node_name, m->conf->workers > 0 ? text : "nothing (a witness)",
              m->conf->workers, m->conf->state_dir);
     snprintf(m->state.role, sizeof m->state.role, "state");
+    snprintf(m->metrics.role, sizeof m->metrics.role, "metrics");
     fit_workers(m);
     return run(m);
 }

@@ -118,8 +118,8 @@ static const int allowed[] = {
     /* nng: its IPC connection (it is made anew when the state process is), its threads.
      * */
     SCMP_SYS(connect), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(sendmsg),
-    SCMP_SYS(recvmsg), SCMP_SYS(fcntl), SCMP_SYS(poll), SCMP_SYS(futex),
-    SCMP_SYS(sched_yield), SCMP_SYS(eventfd2),
+    SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(fcntl),
+    SCMP_SYS(poll), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(eventfd2),
     /* Memory. mmap() and mprotect() have rules of their own. */
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
     /* Time and random numbers; the first three mostly stay in the vDSO. */
@@ -127,8 +127,9 @@ static const int allowed[] = {
     SCMP_SYS(clock_nanosleep), SCMP_SYS(getrandom),
     /* Signals, and the end. */
     SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction),
-    SCMP_SYS(restart_syscall), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill),
-    SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(set_robust_list), SCMP_SYS(rseq)};
+    SCMP_SYS(rt_sigtimedwait), SCMP_SYS(restart_syscall), SCMP_SYS(getpid),
+    SCMP_SYS(gettid), SCMP_SYS(tgkill), SCMP_SYS(exit), SCMP_SYS(exit_group),
+    SCMP_SYS(set_robust_list), SCMP_SYS(rseq)};
 
 /* The C library opens files by itself on some rare paths, and copes when it cannot. */
 static const int refused[] = {

@@ -23,7 +23,7 @@ enum err sandbox_drop_rights(void);
  * allowed now. */
 size_t sandbox_descriptors(size_t wanted);
 
-/* The last step, when all threads, descriptors and memory maps of libraries exist: let
+/* The last step of a process that strangers talk to, when all threads, descriptors and memory maps of libraries exist: let
  * data memory grow by at most more_bytes, and allow only the system calls that serving
  * calls takes, in all threads. No file can be opened from then on (EACCES, as the C
  * library tries on some rare paths), no program be started, no socket made but AF_UNIX,

@@ -61,6 +61,7 @@ struct conn {
     struct worker *worker;
     struct call *call;
     struct ask *ask; /* asked of the state process, no answer yet */
+    uint64_t asked_us;
     struct unsent *unsent;
     struct timer timer; /* the earlier one of the next two */
     uint64_t step_ms;   /* when the present step's time is over; UINT64_MAX: no limit */
@@ -296,6 +297,7 @@ static bool ask_count(struct conn *c, const struct msg_count_req *asked)
     if (id_is_zero(&req.id))
         req.id = draw_id(w);
     c->ask = asks_count(client_asks(w->client), &req, c, w->now_ms);
+    c->asked_us = times_now_us();
     figures_add(&w->figures->counts, 1);
     return c->ask != NULL;
 }
@@ -358,6 +360,7 @@ static void on_counted(void *owner, const struct msg_count_rep *rep)
     struct call_todo todo;
 
     c->ask = NULL;
+    times_add(&c->worker->figures->answers, times_now_us() - c->asked_us);
     call_counted(c->call, rep, c->worker->unix_s, &todo);
     conn_act(c, &todo);
 }

@@ -173,7 +173,7 @@ class Tallyctl(ServerTest):
         for locale, shown in (("C", "\\xc2\\x9b31m\\\\\\xc3\\xa4\\xe2\\x80\\xaey"),
                               ("C.UTF-8", "\\xc2\\x9b31m\\\\\u00e4\\xe2\\x80\\xaey")):
             done = run(TALLYCTL, "-d", node.state, "log", env={"LC_ALL": locale})
-            self.assertTrue(done.stdout.endswith(f"  {shown}\n"), done.stdout)
+            self.assertTrue(done.stdout.endswith(f" {shown}\n"), done.stdout)
         done = node.ctl("--json", "log").stdout
         self.assertTrue(done.isascii())
         self.assertEqual(json.loads(done)["tag"], "\u009b31m\\\u00e4\u202ey")
@@ -310,7 +310,7 @@ class Usage(ServerTest):
                            for option in re.findall(r"--[a-z]+", run(TALLYCTL, name, "--help").stdout)}
         for name in commands():
             text = run(TALLYCTL, name, "--help").stdout.partition("and those of every")[0]
-            own = set(re.findall(r"(?m)^ {6}(--[a-z]+)", text))
+            own = set(re.findall(r"(?m)^  (?:-\w, |    )(--[a-z]+)", text))
             for option in every - general - own:
                 done = run(TALLYCTL, name, f"{option}=1", check=False)
                 if "takes no value" in done.stderr:

@@ -69,6 +69,21 @@ static void list(void *user, const struct conf_value *value)
         "%u [%s] %s = %s\n", value->line, value->section, value->name, value->value);
 }
 
+Test(conf, figures_are_served_nowhere_or_at_one_address)
+{
+    struct conf *conf = parsed("[node]\nname = n\nstate = s\n");
+
+    cr_expect_eq(conf->metrics.len, 0);
+    conf_free(conf);
+    conf = parsed("[node]\nname = n\nstate = s\n[metrics]\nlisten = [::1]:9464\n");
+    cr_expect_gt(conf->metrics.len, 0);
+    cr_expect_str_eq(conf->metrics.text, "[::1]:9464");
+    conf_free(conf);
+    refused("[node]\nname = n\nstate = s\n[metrics]\nlisten = here\n", ERR_MALFORMED,
+            "tally.conf:5: listen = here: expected an address and a port, such as "
+            "127.0.0.1:9464 or [::1]:9464");
+}
+
 Test(conf, what_is_not_said_has_its_documented_default)
 {
     struct conf *conf = parsed(STATE);
@@ -240,6 +255,7 @@ Test(conf, the_listing_has_what_is_in_force_and_the_line_that_says_so)
                                    "0 [log] counters = 1000000\n"
                                    "0 [log] archive = \n"
                                    "0 [log] level = info\n"
+                                   "0 [metrics] listen = \n"
                                    "14 [peer a] address = a:1\n"
                                    "13 [peer a] key = " KEY_1 "\n"
                                    "16 [script hits] step = answer\n");
@@ -331,11 +347,11 @@ Test(conf, an_unknown_section_is_refused_even_without_lines)
             "tally.conf:3: there is no section [fastgai]: did you mean [fastagi]?");
     refused(STATE "[]\n", ERR_MALFORMED,
             "tally.conf:3: there is no section []: expected [node], [fastagi], [log], "
-            "[peer NAME] or [script NAME]");
+            "[metrics], [peer NAME] or [script NAME]");
     refused(
         STATE "[script]\n", ERR_MALFORMED,
         "tally.conf:3: there is no section [script]: expected [node], [fastagi], [log], "
-        "[peer NAME] or [script NAME]");
+        "[metrics], [peer NAME] or [script NAME]");
     refused(STATE "[log\n", ERR_MALFORMED, "tally.conf:3: a section without its ']'");
     refused(STATE "[log] level = debug\n", ERR_MALFORMED,
             "tally.conf:3: something stands behind the section's ']'");
@@ -365,7 +381,7 @@ Test(conf, a_peer_has_a_name_an_address_and_a_key_of_its_own)
             "tally.conf:4: [peer ]: expected a name of 1 to 32 letters, digits and ._-");
     refused(CLUSTER "[peer]\n", ERR_MALFORMED,
             "tally.conf:4: there is no section [peer]: expected [node], [fastagi], "
-            "[log], [peer NAME] or [script NAME]");
+            "[log], [metrics], [peer NAME] or [script NAME]");
     refused(CLUSTER "[peer a]\n[peer a]\n", ERR_EXISTS,
             "tally.conf:5: a second [peer a]: line 4 has it already");
     refused(CLUSTER "[peer a]\naddress = a:1\n", ERR_MALFORMED,
@@ -819,7 +835,8 @@ static char *sample(bool uncomment)
         bool setting = text[0] == '#' && text[1] >= 'a' && text[1] <= 'z' &&
                        strncmp(text, "#name", 5) != 0 &&
                        strncmp(text, "#peer-listen", 12) != 0 &&
-                       strncmp(text, "#archive", 8) != 0;
+                       strncmp(text, "#archive", 8) != 0 &&
+                       strncmp(text, "#listen = 127.0.0.1:9464", 24) != 0;
 
         fputs(setting && uncomment ? text + 1 : text, to);
     }

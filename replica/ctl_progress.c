@@ -1,0 +1,176 @@
+#include "replica/ctl_progress.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "replica/ctl_out.h"
+#include "replica/look.h"
+
+enum {
+    TELL_MS = 200,   /* between two lines */
+    FIRST_MS = 1000, /* what takes less needs none */
+    WIDTH = 79,
+};
+
+struct progress {
+    struct disk disk; /* first */
+    struct disk *inner;
+    const char *what;
+    bool shown, on_terminal;
+    uint64_t total, done; /* bytes */
+    uint64_t begun_ms, told_ms;
+};
+
+struct progress_file {
+    struct progress *progress;
+    struct disk_file *inner;
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void tell(struct progress *p, uint64_t now)
+{
+    char line[4 * CTL_SIZE_SIZE + 64], done[CTL_SIZE_SIZE], total[CTL_SIZE_SIZE],
+        rate[CTL_SIZE_SIZE], left[CTL_SPAN_SIZE];
+    uint64_t taken = now - p->begun_ms + 1;
+    uint64_t all = p->done > p->total ? p->done : p->total; /* some is read twice */
+
+    ctl_format_size(p->done, done);
+    ctl_format_size(all, total);
+    ctl_format_size(p->done * 1000 / taken, rate);
+    ctl_format_span((all - p->done) / (p->done / taken + 1), left);
+    snprintf(line, sizeof line, "%s: %3" PRIu64 " %%, %s of %s, %s/s, %s left", p->what,
+             all == 0 ? 100 : p->done * 100 / all, done, total, rate, left);
+    fprintf(stderr, "\r%-*.*s", WIDTH, WIDTH, line);
+    p->shown = true;
+    p->told_ms = now;
+}
+
+static void advance(struct progress *p, size_t bytes)
+{
+    uint64_t now;
+
+    p->done += bytes;
+    if (!p->on_terminal)
+        return;
+    now = now_ms();
+    if (now - p->begun_ms >= FIRST_MS && now - p->told_ms >= TELL_MS)
+        tell(p, now);
+}
+
+/* ---- the folder ---- */
+
+static enum err progress_file_open(struct disk *disk, const char *name,
+                                   struct disk_file **file)
+{
+    struct progress *p = (struct progress *)disk;
+    struct progress_file *f = malloc(sizeof *f);
+    enum err err;
+
+    if (f == NULL)
+        return ERR_MEMORY;
+    f->progress = p;
+    err = p->inner->ops->open(p->inner, name, &f->inner);
+    if (err != ERR_OK)
+        free(f);
+    else
+        *file = (struct disk_file *)f;
+    return err;
+}
+
+static void progress_file_close(struct disk_file *file)
+{
+    struct progress_file *f = (struct progress_file *)file;
+
+    f->progress->inner->ops->close(f->inner);
+    free(f);
+}
+
+static enum err progress_file_size(struct disk_file *file, uint64_t *size)
+{
+    struct progress_file *f = (struct progress_file *)file;
+
+    return f->progress->inner->ops->size(f->inner, size);
+}
+
+static enum err progress_file_read(struct disk_file *file, uint64_t offset, void *to,
+                                   size_t len, size_t *got)
+{
+    struct progress_file *f = (struct progress_file *)file;
+    enum err err = f->progress->inner->ops->read(f->inner, offset, to, len, got);
+
+    advance(f->progress, *got);
+    return err;
+}
+
+static enum err progress_list(struct disk *disk,
+                              void (*each)(void *arg, const char *name), void *arg)
+{
+    struct progress *p = (struct progress *)disk;
+
+    return p->inner->ops->list(p->inner, each, arg);
+}
+
+static const struct disk_ops progress_ops = {
+    .open = progress_file_open,
+    .close = progress_file_close,
+    .size = progress_file_size,
+    .read = progress_file_read,
+    .list = progress_list,
+};
+
+/* What is being made, or was just removed, does not matter here. */
+static void add_size(void *arg, const char *name)
+{
+    struct progress *p = arg;
+    struct disk_file *file;
+    uint64_t size;
+
+    if (p->inner->ops->open(p->inner, name, &file) != ERR_OK)
+        return;
+    if (p->inner->ops->size(file, &size) == ERR_OK)
+        p->total += size;
+    p->inner->ops->close(file);
+}
+
+enum err progress_open(const char *path, const char *what, struct disk **disk)
+{
+    struct progress *p = calloc(1, sizeof *p);
+    enum err err;
+
+    if (p == NULL)
+        return ERR_MEMORY;
+    p->disk.ops = &progress_ops;
+    p->what = what;
+    p->on_terminal = isatty(STDERR_FILENO) == 1;
+    p->begun_ms = now_ms();
+    err = look_disk_open(path, &p->inner);
+    if (err == ERR_OK && p->on_terminal)
+        err = p->inner->ops->list(p->inner, add_size, p);
+    if (err != ERR_OK) {
+        free(p);
+        return err;
+    }
+    *disk = &p->disk;
+    return ERR_OK;
+}
+
+void progress_close(struct disk *disk)
+{
+    struct progress *p = (struct progress *)disk;
+
+    if (p->shown)
+        fprintf(stderr, "\r%*s\r", WIDTH, "");
+    look_disk_close(p->inner);
+    free(p);
+}
