@@ -9,10 +9,8 @@ for preset in asan tsan; do
     TALLY_BIN=$(build_folder "$preset")/bin TALLY_TMP=$TALLY_LOGS/tmp TALLY_SLOW=4 TALLY_LABEL="$preset: " \
         TALLY_TREE_KILLS=15 python_tests "$preset" \
         test_calls.Calls test_calls.Operation test_calls.Dialogue test_hostile test_metrics \
-        test_cluster.Cluster.test_three_nodes_under_load_come_to_the_same_totals \
-        test_cluster.Cluster.test_a_wiped_node_says_no_number_before_it_has_caught_up \
-        test_cluster.Cluster.test_sighup_adds_a_peer_and_removes_it_without_a_restart_of_the_state_process \
-        test_cluster.Cluster.test_garbage_on_the_peer_port_does_no_harm \
+        test_cluster.Loopback.test_three_nodes_under_load_come_to_the_same_totals \
+        test_cluster.Loopback.test_garbage_on_the_peer_port_does_no_harm \
         test_kills.Kills.test_load_while_the_state_process_is_killed_again_and_again_loses_no_call \
         test_kills.Kills.test_the_whole_tree_killed_at_random_moments_keeps_every_number_that_was_said
     reports_none "$preset" || :
