@@ -1111,7 +1111,7 @@ static enum err check_names(struct compiler *c, const struct conf_script *source
 static enum err compile_default_on_error(struct compiler *c, struct step_draft *draft)
 {
     static const char step[] = "step";
-    char lines[2][64] = {"stream-file an-error-has-occurred", "hangup"};
+    char lines[2][64] = {"stream-file please-try-call-later", "hangup"};
     struct conf_line line[2] = {{(char *)step, lines[0], c->line},
                                 {(char *)step, lines[1], c->line}};
     const struct script_steps *steps = &c->script->steps;

@@ -13,7 +13,7 @@
  * place ("say-number abc"). Then the script's steps end and its on-error steps run, each
  * whatever became of the one before. A script without on-error lines that makes any sound
  * gets these, so that its caller is not left in silence:
- *     on-error = stream-file an-error-has-occurred
+ *     on-error = stream-file please-try-call-later
  *     on-error = hangup                              where its last step is hangup
  * In a script without sound and without on-error lines the next step runs: it tells the
  * dialplan. A stream-file whose file is missing has not failed: the call goes on without

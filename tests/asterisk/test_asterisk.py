@@ -132,6 +132,18 @@ class Asterisk(ServerTest):
         self.assertRegex(self.log(), r"after AGI: AGISTATUS=SUCCESS STATUS=ERROR")
         self.assertNothingLeft()
 
+    def test_who_gets_no_number_hears_so_and_every_sound_is_one_of_asterisks_core_sounds(self):
+        self.node_.stop()
+        # A node that waits for a peer it cannot reach says no number.
+        peer = ("[peer away]\naddress = 127.0.0.1:1\n"
+                "key = 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n")
+        self.node_.write_conf(node=f"peer-listen = 127.0.0.1:{free_port()}\njoin-wait = 1h", scripts=peer)
+        self.node_.start()
+        self.assertIn("1 AGISTATUS=HANGUP", self.rig("call", 31415))
+        self.assertEqual(self.said(), [])
+        self.assertRegex(self.log(), r"Playing 'please-try-call-later\.")
+        self.assertNotRegex(self.log(), r"does not exist in any format")
+
     def test_no_path_means_hits(self):
         self.rig("call", "nopath")
         self.assertEqual(self.said(), [1])

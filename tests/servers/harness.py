@@ -47,7 +47,7 @@ step = stream-file queue-thereare
 step = say-number
 step = stream-file vm-goodbye
 step = hangup
-on-error = stream-file an-error-has-occurred
+on-error = stream-file please-try-call-later
 on-error = hangup
 """
 

@@ -342,7 +342,7 @@ class Dialogue(ServerTest):
             caller.reply()
             caller.expect("STREAM FILE queue-thereare .*")
             caller.reply("510 Invalid or unknown command")
-            caller.expect("STREAM FILE an-error-has-occurred .*")
+            caller.expect("STREAM FILE please-try-call-later .*")
             caller.reply("200 result=0 endpos=1")
             caller.expect("HANGUP")
             caller.reply("200 result=1")

@@ -50,7 +50,7 @@ class FullDisk(ServerTest):
         self.assertEqual(heard.variables["TALLY_STATUS"], "UNAVAILABLE")
         self.assertIsNone(heard.number)
         heard = call(node, "fast")
-        self.assertIn('STREAM FILE an-error-has-occurred ""', heard.commands)
+        self.assertIn('STREAM FILE please-try-call-later ""', heard.commands)
         self.assertIsNone(heard.number)
         got = call(node, "get", ["tickets"])
         self.assertEqual(got.variables["TALLY_STATUS"], "FINAL")

@@ -172,7 +172,7 @@ class Kills(ServerTest):
                     os.kill(pid, signal.SIGKILL)
                     eventually(lambda: not alive(pid), 5, "the worker is gone")
             heard = eventually(lambda: self.try_call(node), 10, "a call is taken")
-            self.assertIn('STREAM FILE an-error-has-occurred ""', heard.commands)
+            self.assertIn('STREAM FILE please-try-call-later ""', heard.commands)
             self.assertLess(heard.seconds, seconds(3))
         os.kill(state, signal.SIGCONT)
         # Whoever heard no number may have been counted (UNKNOWN), but nobody is twice.

@@ -171,7 +171,7 @@ Test(hits, a_count_that_fails_is_heard_and_the_call_ended)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         hits_until_count();
         counted(bad[i], 7, 7);
-        assert_sends("STREAM FILE an-error-has-occurred \"\"\n");
+        assert_sends("STREAM FILE please-try-call-later \"\"\n");
         receive("200 result=-1 endpos=0\n");
         assert_sends("HANGUP\n");
         receive("200 result=1\n");
@@ -184,7 +184,7 @@ Test(hits, a_count_without_an_answer_in_time_is_unknown_and_heard)
 {
     hits_until_count();
     call_timeout(call, 0, now, &todo);
-    assert_sends("STREAM FILE an-error-has-occurred \"\"\n");
+    assert_sends("STREAM FILE please-try-call-later \"\"\n");
     counted(STATUS_FINAL, 1, 1);
     cr_assert_eq(todo.what, CALL_READ);
     end();
@@ -264,7 +264,7 @@ Test(hangup, an_ambiguous_failure_costs_one_command_more)
     counted(STATUS_FINAL, 3, 3);
     receive("200 result=0 endpos=1\n");
     receive("200 result=-1\n");
-    assert_sends("STREAM FILE an-error-has-occurred \"\"\n");
+    assert_sends("STREAM FILE please-try-call-later \"\"\n");
     receive("511 Command Not Permitted on a dead channel or intercept routine\n");
     assert_closes(CALL_END_HANGUP);
     end();
@@ -466,7 +466,7 @@ Test(vote, no_key_or_another_one_counts_nothing)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         vote_until_key("vote");
         receive(bad[i]);
-        assert_sends("STREAM FILE an-error-has-occurred \"\"\n");
+        assert_sends("STREAM FILE please-try-call-later \"\"\n");
         end();
     }
 }
