@@ -14,6 +14,10 @@
 # Environment:
 #   AGI_HOST (127.0.0.1), AGI_PORT (4573)   where the FastAGI server listens
 #   AMI_PORT (5038)         Asterisk's manager port on 127.0.0.1; names the rig
+#   RIG_NAME (rig)          the dialplan's SYSTEMNAME
+#   RIG_DIALPLAN            a dialplan in place of the rig's; its context "tally" is included in "default"
+#   RIG_ENTER               a command that Asterisk is started by, e.g. nsenter -t 123 --net --
+#   RIG_RESOLV              a file that Asterisk sees as /etc/resolv.conf
 #   CALL_STAYS (300)        the caller hangs up this many seconds after the answer
 #   CALL_DTMF               instead of only waiting, the caller presses this, e.g. ww12# (w = half a second)
 #   CALL_ID                 caller id, e.g. '"Alice" <1234>'
@@ -65,10 +69,19 @@ start() {
     modules=$(echo "$dir"/usr/lib/*/asterisk/modules)
     for file in "$conf"/*.conf; do
         sed -e "s|@RIG@|$inner|g; s|@AGI@|$AGI_HOST:$AGI_PORT|g; s|@AMI_PORT@|$AMI_PORT|g" \
-            -e "s|@MODULES@|${modules#"$dir"}|g" "$file" >"$rig/etc/${file##*/}"
+            -e "s|@MODULES@|${modules#"$dir"}|g; s|@NAME@|${RIG_NAME:-rig}|g" "$file" >"$rig/etc/${file##*/}"
     done
+    if [ -n "${RIG_DIALPLAN:-}" ]; then
+        { cat "$RIG_DIALPLAN"; printf '\n[default]\ninclude => tally\n'; grep '^exten => h,' "$conf/extensions.conf"; } \
+            >"$rig/etc/extensions.conf"
+    fi
     chroot "$dir" chown -R asterisk: "$inner"
-    setsid chroot "$dir" asterisk -f -n -U asterisk -G asterisk -C "$inner/etc/asterisk.conf" \
+    # A mount is seen by this Asterisk alone.
+    # shellcheck disable=SC2016
+    setsid ${RIG_ENTER:-} unshare --mount --propagation private sh -ec '
+        [ -z "$1" ] || mount --bind "$1" "$2/etc/resolv.conf"
+        shift
+        exec chroot "$@"' sh "${RIG_RESOLV:-}" "$dir" asterisk -f -n -U asterisk -G asterisk -C "$inner/etc/asterisk.conf" \
         >"$rig/log/stdout" 2>&1 </dev/null &
     echo $! >"$rig/pid"
     for _ in $(seq 200); do
