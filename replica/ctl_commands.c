@@ -42,6 +42,20 @@ const struct ctl_command ctl_commands[] = {
              "  tallyctl counters 'vote-*' --sort total --reverse --limit 10\n",
      .option = {CTL_OPT_SORT, CTL_OPT_REVERSE, CTL_OPT_LIMIT},
      .run = ctl_counters},
+    {.name = "add",
+     .args = "NAME N",
+     .least = 2,
+     .most = 2,
+     .line = "correct a counter: add N, which may be negative",
+     .text =
+         "A correction is a count: it is signed, stands in the log with its reason, and\n"
+         "reaches all nodes. N is at most 2^31. With the --id that was printed, the same\n"
+         "correction counts once, however often it is asked for. Only a running node counts.\n"
+         "\n"
+         "Example: three calls of a test are to be taken back\n"
+         "  tallyctl add tickets -3 --reason 'test calls of Monday'\n",
+     .option = {CTL_OPT_REASON, CTL_OPT_ID},
+     .run = ctl_add},
     {.name = "log",
      .line = "every count: when, where, and which number was said",
      .text =

@@ -29,6 +29,8 @@ const struct ctl_option_row ctl_option_rows[CTL_OPTIONS] = {
     [CTL_OPT_FOLLOW] = {"follow", 'f', NULL, NULL, "go on with what comes, until Ctrl-C"},
     [CTL_OPT_FROM] = {"from", 0, "POSITION", NULL, "from where --follow left off"},
     [CTL_OPT_FORMAT] = {"format", 0, "FORMAT", "csv json", "csv (the default) or json"},
+    [CTL_OPT_REASON] = {"reason", 0, "TEXT", NULL, "why, for the log"},
+    [CTL_OPT_ID] = {"id", 0, "HEX", NULL, "of a count that is asked for once more"},
 };
 
 bool ctl_option_is_general(enum ctl_option option)
@@ -139,13 +141,50 @@ static bool take(struct ctl_words *words, int option, const char *value, char *e
     return *error == '\0';
 }
 
+static bool is_negative(const char *word)
+{
+    return word[0] == '-' && word[1] != '\0' &&
+           strspn(word + 1, "0123456789") == strlen(word + 1);
+}
+
+static bool takes_value(const char *word)
+{
+    for (int i = 0; i < CTL_OPTIONS; i++) {
+        const struct ctl_option_row *row = &ctl_option_rows[i];
+        bool named = strncmp(word, "--", 2) == 0 && strcmp(word + 2, row->name) == 0;
+        bool lettered = row->letter != 0 && word[0] == '-' && word[1] == row->letter &&
+                        word[2] == '\0';
+
+        if (row->value != NULL && (named || lettered))
+            return true;
+    }
+    return false;
+}
+
+/* Move a negative number to argv's end, where getopt is not to see it. Whether there was one. */
+static bool put_aside(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        char *word = argv[i];
+
+        if (!is_negative(word) || takes_value(argv[i - 1]))
+            continue;
+        memmove(argv + i, argv + i + 1, (size_t)(argc - i - 1) * sizeof *argv);
+        argv[argc - 1] = word;
+        return true;
+    }
+    return false;
+}
+
 bool ctl_words_read(int argc, char **argv, struct ctl_words *words, char *error,
                     size_t size)
 {
     struct option longs[CTL_OPTIONS + 1];
     char letters[2 * CTL_OPTIONS + 2];
+    bool negative = put_aside(argc, argv);
     int got;
 
+    argc -= negative;
     *words = (struct ctl_words){.command = NULL};
     *error = '\0';
     make_tables(longs, letters);
@@ -167,7 +206,7 @@ bool ctl_words_read(int argc, char **argv, struct ctl_words *words, char *error,
     if (optind < argc)
         words->command = argv[optind++];
     words->arg = argv + optind;
-    words->args = argc - optind;
+    words->args = argc - optind + negative;
     return true;
 }
 

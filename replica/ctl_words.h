@@ -24,6 +24,8 @@ enum ctl_option {
     CTL_OPT_FOLLOW,
     CTL_OPT_FROM,
     CTL_OPT_FORMAT,
+    CTL_OPT_REASON,
+    CTL_OPT_ID,
     CTL_OPTIONS
 };
 
@@ -49,7 +51,8 @@ struct ctl_words {
 
 enum { CTL_WORD_MAX = 4096 }; /* bytes of a word, at most */
 
-/* Take argv apart; its order may change. False: error, which has room for size bytes, says what is wrong. */
+/* Take argv apart; its order may change. A word such as -3 is no option but the last of what stands behind the
+ * command. False: error, which has room for size bytes, says what is wrong. */
 bool ctl_words_read(int argc, char **argv, struct ctl_words *words, char *error,
                     size_t size);
 /* Numbers as options take them: digits, 1 to 10^15. */
