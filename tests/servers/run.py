@@ -2,6 +2,7 @@
 """Runs tests of tests/servers and tests/asterisk and says how each one ended.
 
   run.py [--log FILE] [--match TEXT]... MODULE[.CLASS[.TEST]]...
+  run.py --minutes 10 [--seed N] test_network.Storms
 
 MODULE is a file beside this one, or in tests/asterisk, without its ".py". With --match only tests are run
 whose name has one of the TEXTs. Each test prints one line, and what it says goes to FILE. Where
@@ -92,8 +93,13 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", default=os.devnull)
     parser.add_argument("--match", action="append", default=[])
+    parser.add_argument("--minutes", help="how long a long run takes")
+    parser.add_argument("--seed", help="of what is drawn in it")
     parser.add_argument("names", nargs="+", metavar="MODULE")
     options = parser.parse_args()
+    for name in ("minutes", "seed"):
+        if getattr(options, name):
+            os.environ[f"TALLY_{name.upper()}"] = getattr(options, name)
 
     # Ended from outside is the same as Ctrl-C: what atexit knows is cleaned up, and nothing else runs.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,16 +1,19 @@
 """Clusters on hosts of their own, in network namespaces, over a network that is slow, lossy and cut: see netns.py."""
 
 import os
+import random
 import re
 import socket
 import time
 import unittest
 
 from cluster import CALLS, Cluster
-from harness import call, eventually
+from harness import LONG, call, eventually
 from netns import ESTABLISHED, SYN_SENT, Net, tap
+from storm import Storm
 
 PEER_PORT = 4574
+RATE = 80  # calls a second to each node in a storm
 
 
 class Networked(Cluster):
@@ -220,6 +223,46 @@ class Addresses(Networked):
         self.wait_connected([a, b], 10)
         self.assertSame([a, b])
         self.assertEqual(len(re.findall("cannot listen", a.log())), 1)
+
+
+class Storms(Networked):
+    """Long runs: run.py --minutes 10 [--seed N] test_network.Storms; see storm.py."""
+
+    MINUTES = float(os.environ.get("TALLY_MINUTES", "10" if LONG else "0"))
+    SEED = int(os.environ.get("TALLY_SEED") or random.randrange(10**6))
+
+    def test_after_a_storm_all_nodes_have_the_same_and_no_count_is_lost_or_doubled(self):
+        storm, asked, answered, total = self.storm(60 * self.MINUTES or 60, gentle=False)
+        self.assertGreater(answered, asked // 2, "most calls went well")
+        self.assertLessEqual(answered, total)
+        self.assertLessEqual(total, asked)
+
+    def test_a_storm_that_ends_no_call_fails_none_and_counts_each_once(self):
+        storm, asked, answered, total = self.storm(60 * self.MINUTES / 2 or 25, gentle=True)
+        self.assertEqual((answered, total), (asked, asked))
+
+    def storm(self, duration, gentle):
+        members = self.hosts(start=False, log="segment-size = 1m\ncheckpoint-size = 2m",
+                             more="join-wait = 5s")
+        storm = Storm(self, members, self.start_load, self.SEED, gentle)
+        print(f"seed {self.SEED}, {duration:.0f} s of weather")
+        for member in members:
+            storm.new_archive(member)
+        self.acquainted(members)
+        self.net.all(delay=0.005)
+        storm.rage(duration)
+        asked, answered = storm.tell()
+        total = members[0].total("load")
+        blocks = self.assertSameBytes(members, storm.archives)
+        self.assertVerified(members)
+        print(f"answered {answered}, total {total}, asked {asked}; {blocks} blocks in "
+              f"{members[0].status()['streams']} streams, the same at all")
+        self.assertEqual([m.total("load") for m in members], [total] * 3)
+        self.assertEqual(storm.unexpected(), [])
+        return storm, asked, answered, total
+
+    def start_load(self, member):
+        return self.load(member, calls=10**7, rate=RATE, retry_connect="30s", timeout="60s")
 
 
 if __name__ == "__main__":
