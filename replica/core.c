@@ -834,7 +834,7 @@ static void give(const struct core *core, const struct wait *wait, bool known,
     if (known) {
         rep.number = wait->number;
         rep.total = wait->item->total;
-        rep.status = core_status(core);
+        rep.status = place_status(core, wait->place);
     }
     reply(arg, wait->ticket, &rep);
 }

@@ -513,6 +513,24 @@ Test(core, a_repeat_is_FINAL_or_PROVISIONAL_as_its_first_answer_was)
     }
 }
 
+Test(core, a_repeat_of_a_FINAL_number_that_waits_for_copies_stays_FINAL)
+{
+    struct id first = config.stream;
+    struct msg_count_req req = history_req(1, "a", 1);
+    struct msg_count_rep rep;
+
+    counted(1);
+    have_peers(1);
+    core_set_copies(core, 2, 1000);
+    cr_assert_eq(ask(&req, 5, &rep), CORE_WAITS);
+    core_copied(core, &first, 1);
+    reply_count = 0;
+    core_answer(core, reply, NULL);
+    cr_assert_eq(reply_count, 1);
+    cr_expect_eq(replies[0].rep.number, 1);
+    cr_expect_eq(replies[0].rep.status, STATUS_FINAL);
+}
+
 Test(core, peers_that_come_and_go_before_anything_is_counted_leave_numbers_FINAL)
 {
     cr_expect_eq(counted(1), STATUS_FINAL);
