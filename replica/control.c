@@ -127,9 +127,10 @@ static json_t *status_peers(const struct network *network)
     }
     if (network != NULL)
         network_figures(network, &figures);
-    return json_pack("{s:I, s:I, s:I, s:o, s:o}", "count", (json_int_t)count, "connected",
-                     connected, "rivals", rivals, "strangers",
-                     json_u64(figures.strangers), "cut_off", json_u64(figures.cut_off));
+    return json_pack("{s:I, s:I, s:I, s:b, s:o, s:o}", "count", (json_int_t)count,
+                     "connected", connected, "rivals", rivals, "copied", figures.copied,
+                     "strangers", json_u64(figures.strangers), "cut_off",
+                     json_u64(figures.cut_off));
 }
 
 static json_t *json_digest(struct core *core)
@@ -203,11 +204,12 @@ static json_t *json_peer(const struct network_peer *peer, uint64_t now_ms)
     const struct peer_figures *f = &peer->figures;
 
     return json_pack(
-        "{s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "{s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "name", f->name, "address", peer->address, "reached", peer->reached, "connected",
         f->connected, "behind", f->known ? json_u64(f->lacks) : json_null(), "too_far",
-        f->too_far, "differs", f->differs, "rivals", f->rivals, "fetched",
-        json_u64(f->fetched), "fetch_bytes", json_u64(f->fetch_bytes), "heard_ms",
+        f->too_far, "differs", f->differs, "rivals", f->rivals, "rival_from",
+        f->rival_from, "fetched", json_u64(f->fetched), "fetch_bytes",
+        json_u64(f->fetch_bytes), "heard_ms",
         f->heard_ms == 0 ? json_null() : json_u64(now_ms - f->heard_ms), "sent",
         json_u64(f->sent), "received", json_u64(f->received), "refused",
         json_u64(f->refused), "forged", json_u64(f->forged), "stale", json_u64(f->stale));

@@ -15,14 +15,15 @@
  *       "full": new counts are refused for want of disk space; "busy": a file is being made
  *       only from a process: "digest": of the counters, equal where they are; "numbers": "FINAL", or "PROVISIONAL" in a cluster; "joining": none are said yet,
  *       because this node is to catch up first; "peer_listen": "host:port" or null; "peers": {"count",
- *       "connected", "rivals": peers with whose key more than one process is alive, "strangers": messages that no peer has sealed, "cut_off": connections closed}; "copies":
+ *       "connected", "rivals": peers with whose key more than one process is alive, "copied": peers say so of this node's key, "strangers": messages that no peer has sealed, "cut_off": connections closed}; "copies":
  *       {"wanted": nodes that are to hold a count before it is answered, "nodes": that are connected, this one
  *       included, "to_be_had": whether new counts are taken, "waiting": answers, "late": answers that were UNKNOWN
  *       for want of copies, since the start}
  *   {"do": "peers"}
  *       "peers": [{"name", "address", "reached": its address takes connections, "connected", "behind": blocks
  *       that it lacks, null before it said what it holds, "too_far": the log has no more what it lacks,
- *       "differs": it had another state with the same blocks, "rivals": more than one process with its key is alive,
+ *       "differs": it had another state with the same blocks, "rivals": more than one process with its key is alive, "rival_from": where the one that is not
+ *       connected last sent from, or "",
  *       "heard_ms": since its last message, null: never, "sent", "received": blocks, "refused": blocks,
  *       "forged", "stale": messages}]
  *   {"do": "get", "name": NAME}

@@ -71,6 +71,16 @@ static void print_cluster(const json_t *status)
         puts(
             "             COPIED: more than one process is alive with the key of one peer: see "
             "tallyctl peers");
+    if (json_is_true(json_object_get(peers, "copied")))
+        puts(
+            "             COPIED: peers say that another process with this node's key is alive");
+}
+
+/* Somebody of the cluster runs twice. */
+static bool is_copied(const json_t *peers)
+{
+    return ctl_number(peers, "rivals") > 0 ||
+           json_is_true(json_object_get(peers, "copied"));
 }
 
 static bool copies_lack(const json_t *status)
@@ -146,8 +156,7 @@ enum ctl_exit ctl_status(struct ctl *ctl)
     if (!ctl->node.running)
         code = CTL_UNREACHABLE;
     else if (json_is_true(json_object_get(status, "full")) ||
-             ctl_number(json_object_get(status, "peers"), "rivals") > 0 ||
-             copies_lack(status))
+             is_copied(json_object_get(status, "peers")) || copies_lack(status))
         code = CTL_NOT_FINE;
     json_decref(status);
     return code;
@@ -236,7 +245,8 @@ static void print_peer(const json_t *peer, int name_width, int address_width)
     if (json_is_true(json_object_get(peer, "differs")))
         printf("; ITS COUNTERS DIFFER though it holds the same blocks");
     if (json_is_true(json_object_get(peer, "rivals")))
-        printf("; COPIED: another process with its key is alive, too");
+        printf("; COPIED: another process with its key is alive, too, at %s",
+               text_at(peer, "rival_from"));
     if (refused > 0)
         printf("; %" JSON_INTEGER_FORMAT " of its blocks REFUSED", refused);
     if (forged > 0)

@@ -43,6 +43,7 @@ enum link_type {
     LINK_BLOCKS = 3,
     LINK_CHECKPOINT = 4,
     LINK_WANT = 5,
+    LINK_RIVALS = 6,
 };
 
 enum link_verdict {

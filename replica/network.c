@@ -56,6 +56,7 @@ struct network {
     struct way *way[PEERS_MAX];
     size_t count;
     struct network_figures figures;
+    nng_pipe receiving; /* that the message at hand came over */
     uint64_t swept_ms, logged_ms, unsaid;
 
     uv_mutex_t lock; /* of the pipes: nng's threads add and remove them */
@@ -198,9 +199,10 @@ static enum err take_message(struct network *n, nng_msg *msg, uint64_t now_ms)
 {
     nng_pipe pipe = nng_msg_get_pipe(msg);
     enum peers_sender sender;
-    enum err err =
-        peers_receive(n->peers, nng_msg_body(msg), nng_msg_len(msg), now_ms, &sender);
+    enum err err;
 
+    n->receiving = pipe;
+    err = peers_receive(n->peers, nng_msg_body(msg), nng_msg_len(msg), now_ms, &sender);
     if (sender == PEERS_STRANGER)
         log_stranger(n, pipe, now_ms);
     n->figures.strangers += sender != PEERS_PEER;
@@ -521,6 +523,14 @@ static void random_bytes(void *to, size_t len)
     randombytes_buf(to, len);
 }
 
+static void on_whence(void *arg, char *out)
+{
+    struct network *n = arg;
+
+    static_assert((int)FROM_SIZE <= (int)PEERS_WHENCE, "every address fits");
+    remote_text(n->receiving, out);
+}
+
 static struct peers *open_peers(struct network *n)
 {
     struct peers_config config = {.crypto = &crypto_real,
@@ -529,7 +539,8 @@ static struct peers *open_peers(struct network *n)
                                   .join_wait_ms = n->config.join_wait_ms,
                                   .send = on_send,
                                   .arg = n,
-                                  .random = random_bytes};
+                                  .random = random_bytes,
+                                  .whence = on_whence};
     struct peers *peers = peers_new(&config);
 
     sodium_memzero(&config.key, sizeof config.key);
@@ -581,4 +592,5 @@ void network_peer(const struct network *n, size_t index, struct network_peer *pe
 void network_figures(const struct network *n, struct network_figures *figures)
 {
     *figures = n->figures;
+    figures->copied = peers_copied(n->peers);
 }

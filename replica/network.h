@@ -76,6 +76,7 @@ struct network_peer {
 struct network_figures {
     uint64_t strangers; /* messages that no peer has sealed for this node */
     uint64_t cut_off;   /* connections that were closed for it */
+    bool copied;        /* as peers_copied() */
 };
 size_t network_count(const struct network *n);
 void network_peer(const struct network *n, size_t index, struct network_peer *peer);

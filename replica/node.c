@@ -8,7 +8,6 @@
 #include "common/log.h"
 #include "replica/checkpoint.h"
 #include "replica/mutant.h"
-#include "replica/streams.h"
 
 enum {
     MAKE_RETRY_MS = 1000,
@@ -248,23 +247,6 @@ void node_get(const struct node *node, const struct msg_get_req *req,
     core_get(node->core, req, rep);
 }
 
-static void log_fork(const struct node *node, const uint8_t *bytes, size_t len)
-{
-    char hex[ID_HEX + 1];
-    struct position at = {0};
-    const struct stream *stream;
-
-    block_peek(bytes, len, &at);
-    id_format(&at.stream, hex);
-    stream = streams_find(core_streams(node->core), &at.stream);
-    log_alarm(
-        "stream %s of node %.*s forks: two signed blocks number %" PRIu64
-        " contradict each other, because a snapshot of its memory was resumed, or its key was stolen. Both stay "
-        "in the log as proof, and no more is taken of the stream: what is "
-        "counted in it from there on may not reach every node",
-        hex, stream->name_len, stream->name, at.number);
-}
-
 enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
                       enum core_taken *taken)
 {
@@ -279,8 +261,6 @@ enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
     *taken = core_receive(node->core, bytes, len, &record);
     if (*taken == CORE_FAILED)
         return ERR_MEMORY;
-    if (*taken == CORE_FORKED)
-        log_fork(node, record.bytes + 1, record.len - 1);
     return *taken == CORE_TAKEN || *taken == CORE_FORKED
                ? wal_append(node->wal, record.bytes, record.len)
                : ERR_OK;

@@ -76,9 +76,10 @@ struct peer {
     struct sending sending;
     /* What it held and we lacked when it offered a checkpoint: the least so far, and since when. */
     uint64_t lacked, lacked_ms;
-    uint64_t runs;   /* of its processes that have proven themselves (link.h) */
-    uint64_t round;  /* of its HAVEs */
-    bool heard_have; /* in this conversation */
+    uint64_t told_ms; /* when it was last told that it has a rival */
+    uint64_t runs;    /* of its processes that have proven themselves (link.h) */
+    uint64_t round;   /* of its HAVEs */
+    bool heard_have;  /* in this conversation */
     bool
         here; /* a conversation began, and it has not been silent for long since: another may be about to begin */
     uint64_t heard_ms, hello_ms, have_ms;
@@ -107,6 +108,9 @@ struct peers {
     uint64_t fetch_gap;      /* asked at once because of a gap, when so much was here */
     uint64_t fetch_after_ms; /* not before */
     uint64_t renewed_ms;     /* when a stream was last begun on a peer's word */
+    uint64_t copied_ms; /* when a peer last said that this node has a rival; 0: never */
+    bool copied;        /* and that is not long ago */
+    struct log_limit forks, too_many; /* of the lines about them */
     uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
 };
 
@@ -731,6 +735,28 @@ static const char *refusal(const struct peers *p, const uint8_t *bytes, size_t l
            "cluster in this tally.conf?";
 }
 
+/* Both blocks stay in the log as proof. */
+static void log_fork(struct peers *p, const struct peer *peer, const uint8_t *bytes,
+                     size_t len, uint64_t now_ms)
+{
+    const struct stream *stream;
+    struct position at = {0};
+    char hex[ID_HEX + 1];
+    uint64_t more;
+
+    if (!log_limit_pass(&p->forks, now_ms, &more))
+        return;
+    block_peek(bytes, len, &at);
+    id_format(&at.stream, hex);
+    stream = streams_find(core_streams(node_core(p->config.node)), &at.stream);
+    log_alarm(
+        "stream %s of node %.*s forks: block %llu here and the one that %s sent are both signed, and contradict "
+        "each other: a snapshot of its memory was resumed, or its key was stolen. No more is taken of that "
+        "stream; what is counted in it may not reach every node (and %llu more since the last such line)",
+        hex, stream->name_len, stream->name, (unsigned long long)at.number,
+        peer->config.name, (unsigned long long)more);
+}
+
 static enum err blocks(struct peers *p, struct peer *peer,
                        const struct link_message *message, uint64_t now_ms)
 {
@@ -749,6 +775,8 @@ static enum err blocks(struct peers *p, struct peer *peer,
         }
         err = node_receive(p->config.node, bytes, len, &taken);
         peer->figures.received += taken == CORE_TAKEN;
+        if (taken == CORE_FORKED)
+            log_fork(p, peer, bytes, len, now_ms);
         if (taken == CORE_REFUSED) {
             peer->figures.refused++;
             log_dropped(peer, refusal(p, bytes, len), now_ms);
@@ -910,6 +938,9 @@ static enum err act(struct peers *p, struct peer *peer,
     case LINK_WANT:
         err = want(peer, message, now_ms);
         break;
+    case LINK_RIVALS:
+        p->copied_ms = now_ms;
+        return ERR_OK;
     default:
         log_dropped(peer, "sent a message of an unknown type", now_ms);
         return ERR_OK;
@@ -956,6 +987,10 @@ enum err peers_receive(struct peers *p, uint8_t *bytes, size_t len, uint64_t now
         connected(p, peer, was_up, now_ms);
         return ERR_OK;
     case LINK_OLD:
+        if (p->config.whence != NULL)
+            p->config.whence(p->config.arg, peer->figures.rival_from);
+        peer->figures.stale++;
+        return ERR_OK;
     case LINK_STALE:
         peer->figures.stale++;
         return ERR_OK;
@@ -1002,10 +1037,11 @@ static void send_have(struct peers *p, size_t i, uint64_t now_ms)
     struct core *core = node_core(p->config.node);
     struct hash digest;
     bool more, more_frozen;
+    uint64_t unsaid;
 
     len = core_have(core, knows, p->peer[i], items, room, &more);
     frozen = core_frozen(core, items + len, room - len, &more_frozen);
-    if (more || more_frozen)
+    if ((more || more_frozen) && log_limit_pass(&p->too_many, now_ms, &unsaid))
         log_alarm("there are more streams than one message can name");
     core_digest(core, &digest);
     write_bytes(&w, digest.byte, HASH_BYTES);
@@ -1198,19 +1234,35 @@ static void fetch_turn(struct peers *p, size_t i, uint64_t now_ms)
 static void watch_rivals(struct peer *peer, uint64_t now_ms)
 {
     bool rivals = link_rivals(peer->link, now_ms);
+    const char *from = peer->figures.rival_from;
 
     if (rivals && !peer->figures.rivals)
         log_alarm(
-            "peer %s: another process with its key is alive, too: a copied machine (or somebody plays back what "
-            "it said earlier). No count is lost, but what the one counts that its address does not lead to comes "
-            "in only when it does. Give the copy a key of its own: let the others reach it if it has "
+            "peer %s: another process with its key is alive, too%s%s: a copied machine (or somebody plays back "
+            "what it said earlier). No count is lost, but what the one counts that its address does not lead to "
+            "comes in only when it does. Give the copy a key of its own: let the others reach it if it has "
             "counted, stop it, empty its state directory, and put what `tallyd -k` then prints into the others' "
             "tally.conf",
-            peer->config.name);
+            peer->config.name, *from != '\0' ? ", at " : "", from);
     if (!rivals && peer->figures.rivals)
         log_info("peer %s: one process with its key for %d s: all is well again",
                  peer->config.name, RIVALS_SEEN_MS / 1000);
     peer->figures.rivals = rivals;
+}
+
+/* What peers say of this node's own key. */
+static void watch_copied(struct peers *p, uint64_t now_ms)
+{
+    bool copied = p->copied_ms != 0 && now_ms - p->copied_ms < PEERS_SILENT_MS;
+
+    if (copied && !p->copied)
+        log_alarm(
+            "another process with this node's key is alive, say peers: a copied machine? Their logs and their "
+            "`tallyctl peers` say where, and what to do");
+    if (!copied && p->copied)
+        log_info(
+            "no peer says any more that another process with this node's key is alive");
+    p->copied = copied;
 }
 
 static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
@@ -1234,6 +1286,10 @@ static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
         return;
     if (peer->wants_have || now_ms - peer->have_ms >= PEERS_IDLE_MS)
         send_have(p, i, now_ms);
+    if (peer->figures.rivals && now_ms - peer->told_ms >= PEERS_IDLE_MS) {
+        peer->told_ms = now_ms;
+        send_payload(p, i, LINK_RIVALS, 0);
+    }
     if (!peer->heard_have)
         return;
     feed_turn(p, i, &peer->own, now_ms);
@@ -1263,6 +1319,7 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
     uint64_t keep = UINT64_MAX;
 
     relay_clock(p, now_ms);
+    watch_copied(p, now_ms);
     if (p->count > 0 && p->join_ms == 0)
         p->join_ms = now_ms + p->config.join_wait_ms;
     if (p->count > 0 && now_ms >= p->join_ms && !core_is_open(node_core(p->config.node)))
@@ -1281,6 +1338,11 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
 }
 
 /* ---- looking ---- */
+
+bool peers_copied(const struct peers *p)
+{
+    return p->copied;
+}
 
 size_t peers_count(const struct peers *p)
 {

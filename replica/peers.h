@@ -18,7 +18,8 @@
  *           is not in it is held at 0, or up to where the one after it says (core_have()). Behind them the ids [16]
  *           of streams that fork, of which the sender takes no more
  *   BLOCKS  per block: u32 length, the block's bytes
- *   CHECKPOINT, WANT  transfer.h */
+ *   CHECKPOINT, WANT  transfer.h
+ *   RIVALS  nothing: another process with the receiver's key is alive (rivals.h) */
 #ifndef REPLICA_PEERS_H
 #define REPLICA_PEERS_H
 #include <stdbool.h>
@@ -36,6 +37,7 @@ enum {
     PEERS_SILENT_MS = 5000, /* nothing heard for so long: not connected */
     PEERS_RESEND_MS = 1000, /* no acknowledgement for so long: read and send again */
     PEERS_RELAY_MS = 500,
+    PEERS_WHENCE = 64, /* bytes of an address as text, its end included */
     PEERS_PATIENCE_MS = 3000,
     PEERS_PROOF_MS =
         5000, /* between two blocks sent to a peer to show that its own contradicts it */
@@ -61,6 +63,8 @@ struct peers_config {
     void (*send)(void *arg, size_t peer, const uint8_t *bytes, size_t len);
     void *arg;
     void (*random)(void *to, size_t len);
+    /* Where the message that is being received comes from, for people, within PEERS_WHENCE bytes. NULL: not known. */
+    void (*whence)(void *arg, char *out);
 };
 
 struct peers;
@@ -107,6 +111,8 @@ struct peer_figures {
     bool connected;
     bool differs; /* it held the same blocks and had another state: an alarm */
     bool rivals;  /* more than one process with its key is alive: an alarm */
+    char rival_from
+        [PEERS_WHENCE]; /* where the one that is not connected last sent from; "" */
     bool
         too_far; /* it lacks what this node's log no longer has, and is offered a checkpoint */
     uint64_t fetched,
@@ -116,6 +122,8 @@ struct peer_figures {
     uint64_t lacks;    /* blocks that it does not hold yet, as its last HAVE says */
     uint64_t sent, received, forged, stale, refused;
 };
+/* Peers say that more than one process with this node's key is alive: an alarm. */
+bool peers_copied(const struct peers *p);
 size_t peers_count(const struct peers *p);
 void peers_figures(const struct peers *p, size_t index, struct peer_figures *figures);
 

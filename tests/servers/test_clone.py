@@ -54,7 +54,12 @@ class CloneTest(Cluster):
             self.assertIn("COPIED", status.stdout)
             self.assertEqual(status.returncode, 1)
             self.assertEqual(member.status()["peers"]["rivals"], 1)
+            self.assertRegex(member.peer("n3")["rival_from"], r"^127\.0\.0\.1:\d+$")
         self.assertFalse(self.alarmed(c, "n1") or self.alarmed(c, "n2"))
+        # The node that was copied is told.
+        eventually(lambda: c.status()["peers"]["copied"], 5, "the original knows")
+        c.wait_log(r"alarm: another process with this node's key is alive", 1)
+        self.assertIn("COPIED", c.ctl("status", check=False).stdout)
         # The original is not disturbed.
         c.count("load")
         eventually(lambda: a.total("load") == 2, 5, "what the original counts is heard")
@@ -63,6 +68,7 @@ class CloneTest(Cluster):
         for member in (a, b):
             eventually(lambda: not self.alarmed(member), SEEN + 15, "the alarm goes")
             self.assertNotIn("COPIED", member.ctl("status").stdout)
+        eventually(lambda: not c.status()["peers"]["copied"], 10, "and hears that it is over")
 
     def test_what_both_copies_count_stands_once_each_was_reached(self):
         a, b, c, copy = self.copied()

@@ -310,12 +310,15 @@ Test(peers, a_copied_machine_is_an_alarm_at_every_peer_until_the_copy_ends)
     cr_assert(says_copied(c, 0, 2));
     cr_assert(says_copied(c, 1, 2));
     cr_assert_not(says_copied(c, 0, 1), "the others are as they were");
+    cr_assert(peers_copied(cluster_peers(c, 2)), "it is told");
+    cr_assert_not(peers_copied(cluster_peers(c, 0)));
     cluster_crash(c, copy);
     cluster_run(c, 50000);
     cr_assert(says_copied(c, 0, 2), "it may come again");
     cluster_run(c, 15000);
     cr_assert_not(says_copied(c, 0, 2));
     cr_assert_not(says_copied(c, 1, 2));
+    cr_assert_not(peers_copied(cluster_peers(c, 2)));
     cluster_free(c);
 }
 
