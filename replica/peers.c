@@ -111,6 +111,8 @@ struct peers {
     uint64_t copied_ms; /* when a peer last said that this node has a rival; 0: never */
     bool copied;        /* and that is not long ago */
     struct log_limit forks, too_many; /* of the lines about them */
+    uint64_t begun_ms;       /* the first turn */
+    bool copies_lack;        /* that was logged */
     uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
 };
 
@@ -1314,12 +1316,38 @@ static void relay_clock(struct peers *p, uint64_t now_ms)
     p->relay_next_lsn = wal_mark(node_wal(p->config.node)).lsn;
 }
 
+/* Say when copies are not to be had, and when they are again; at the start it takes a moment until peers are here. */
+static void log_copies(struct peers *p, uint64_t now_ms)
+{
+    bool lack = !core_copies_to_be_had(node_core(p->config.node));
+    struct core_figures figures;
+
+    if (lack == p->copies_lack || (lack && now_ms - p->begun_ms < PEERS_SILENT_MS))
+        return;
+    p->copies_lack = lack;
+    core_figures(node_core(p->config.node), &figures);
+    if (!lack)
+        log_info("copies = %u can be had: counting", figures.copies);
+    else if (figures.nodes < figures.copies)
+        log_warn("copies = %u, and %u nodes are connected: new counts are refused until "
+                 "there are enough",
+                 figures.copies, figures.nodes);
+    else
+        log_warn(
+            "copies = %u came too late: new counts are refused until so many nodes hold "
+            "all that was counted here",
+            figures.copies);
+}
+
 void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
 {
     uint64_t keep = UINT64_MAX;
 
     relay_clock(p, now_ms);
     watch_copied(p, now_ms);
+    if (p->begun_ms == 0)
+        p->begun_ms = now_ms;
+    log_copies(p, now_ms);
     if (p->count > 0 && p->join_ms == 0)
         p->join_ms = now_ms + p->config.join_wait_ms;
     if (p->count > 0 && now_ms >= p->join_ms && !core_is_open(node_core(p->config.node)))

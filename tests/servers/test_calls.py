@@ -201,6 +201,15 @@ class Operation(ServerTest):
         eventually(lambda: len(node.pids("worker")) == 2, 20, "the old workers have ended")
         self.assertFalse(set(old) & set(node.pids("worker")))
 
+    def test_a_log_level_changed_by_sighup_is_that_of_every_process(self):
+        node = self.node(log="level = error").start()
+        self.assertNotIn("state: info", node.log())
+        node.write_conf(log="level = info")
+        node.master.send_signal(signal.SIGHUP)
+        node.wait_log("was read again")
+        node.stop()
+        self.assertIn("state: info: stopped, with all on disk", node.log())
+
     def test_sighup_with_a_bad_configuration_leaves_the_old_one_in_force(self):
         node = self.node().start()
         workers, before = node.workers(2), len(node.log())

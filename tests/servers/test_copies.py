@@ -111,11 +111,13 @@ class Copies(Cluster):
                                       r"tallyctl peers")
         eventually(lambda: "NOT TO BE HAD" in a.ctl("status", check=False).stdout, 20,
                    "they are known to be gone")
+        a.wait_log(r"warn: copies = 2\b.*new counts are refused until")
         self.assertEqual(call(a, "get", ["load"]).variables["TALLY_TOTAL"], "2")
         b.launch()
         self.wait_copies(a)
         self.assertEqual(a.count("load")["TALLY_NUMBER"], "3")
         self.assertEqual(a.ctl("status").returncode, 0)
+        a.wait_log(r"info: copies = 2 can be had: counting")
         c.start()
         self.assertSame([a, b, c])
 

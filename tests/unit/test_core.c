@@ -1219,3 +1219,139 @@ Test(core, a_lost_stream_of_ours_that_comes_back_makes_no_count_durable_that_is_
     cr_expect_eq(replies[1].rep.number, 4);
     history_free(&lost);
 }
+
+/* ---- copies on other nodes: what was told of them, without any ---- */
+
+enum { WAIT_MS = 1000 };
+
+static void want_copies(unsigned copies, unsigned nodes)
+{
+    core_time(core, 5000);
+    core_set_copies(core, copies, WAIT_MS);
+    core_set_nodes(core, nodes);
+}
+
+static void copied(uint64_t number)
+{
+    core_copied(core, &config.stream, number);
+    core_answer(core, reply, NULL);
+}
+
+static void at(uint64_t ms)
+{
+    core_time(core, ms);
+    core_answer(core, reply, NULL);
+}
+
+Test(core, who_waits_for_copies_is_answered_in_order_up_to_what_is_copied)
+{
+    want_copies(2, 2);
+    for (uint64_t block = 1; block <= 3; block++) {
+        gather(2 * block, "a", 1);
+        gather(2 * block + 1, "a", 1);
+        commit();
+        cr_assert_eq(reply_count, 0);
+    }
+    cr_expect_eq(get("a").total, 6, "it is counted");
+    cr_expect_eq(core_due(core), 5000 + WAIT_MS);
+    copied(2);
+    cr_assert_eq(reply_count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        cr_expect_eq(replies[i].ticket, 2 + i);
+        cr_expect_eq(replies[i].rep.number, (int64_t)(1 + i));
+        cr_expect_eq(replies[i].rep.total, 6);
+    }
+    copied(1);
+    cr_expect_eq(reply_count, 4, "what was answered stays so");
+    copied(3);
+    cr_expect_eq(reply_count, 6);
+    cr_expect_eq(core_due(core), UINT64_MAX);
+}
+
+Test(core, a_peer_that_holds_less_again_is_believed_until_the_answer)
+{
+    struct msg_count_rep rep;
+    struct msg_count_req req;
+
+    want_copies(2, 2);
+    gather(1, "a", 1);
+    commit();
+    core_copied(core, &config.stream, 1);
+    copied(0);
+    cr_expect_eq(reply_count, 0);
+    copied(1);
+    cr_expect_eq(reply_count, 1);
+    copied(0);
+    req = req_now(1, "a", 1);
+    cr_expect_eq(ask(&req, 7, &rep), CORE_WAITS, "a repeat needs them, too");
+    copied(1);
+    cr_expect_eq(reply_count, 2);
+    cr_expect_eq(replies[1].ticket, 7);
+    cr_expect_eq(replies[1].rep.number, 1);
+}
+
+Test(core, who_has_waited_long_enough_is_told_UNKNOWN_once_and_new_counts_are_refused)
+{
+    struct msg_count_req req;
+
+    want_copies(2, 2);
+    gather(1, "a", 1);
+    commit();
+    at(5000 + WAIT_MS - 1);
+    cr_expect_eq(reply_count, 0);
+    at(5000 + WAIT_MS);
+    cr_assert_eq(reply_count, 1);
+    cr_expect_eq(replies[0].rep.status, STATUS_UNKNOWN);
+    cr_expect_eq(replies[0].rep.number, 0);
+    req = req_now(2, "a", 1);
+    cr_expect_eq(answered(&req), STATUS_UNAVAILABLE);
+    cr_expect_not(core_gathered(core));
+    copied(1);
+    cr_expect_eq(reply_count, 1);
+    gather(2, "a", 1);
+}
+
+Test(core, a_count_waits_for_copies_from_when_its_block_is_durable)
+{
+    want_copies(2, 2);
+    gather(1, "a", 1);
+    core_time(core, 9000);
+    commit();
+    cr_expect_eq(core_due(core), 9000 + WAIT_MS);
+}
+
+Test(core, with_fewer_nodes_than_copies_nothing_new_is_counted)
+{
+    struct msg_count_req req = req_now(1, "a", 1);
+
+    want_copies(3, 2);
+    cr_expect_eq(answered(&req), STATUS_UNAVAILABLE);
+    cr_expect_not(core_gathered(core));
+    core_set_nodes(core, 3);
+    gather(1, "a", 1);
+}
+
+Test(core, only_so_many_counts_and_repeats_wait_for_copies)
+{
+    enum { ROUND = 1024 };
+    struct msg_count_req req;
+    struct msg_count_rep rep;
+    uint64_t id = 0;
+
+    core_free(core);
+    config.requests = CORE_REQUESTS;
+    start();
+    want_copies(2, 2);
+    while (id < CORE_UNWRITTEN_MAX) {
+        for (unsigned i = 0; i < ROUND; i++)
+            gather(++id, "a", 1);
+        commit();
+    }
+    req = req_now(id + 1, "a", 1);
+    cr_expect_eq(answered(&req), STATUS_UNAVAILABLE);
+    req = req_now(1, "a", 1);
+    for (uint64_t i = 0; i < CORE_UNWRITTEN_MAX; i++)
+        cr_assert_eq(ask(&req, i, &rep), CORE_WAITS);
+    cr_expect_eq(answered(&req), STATUS_UNKNOWN);
+    cr_expect_eq(reply_count, 0);
+}
