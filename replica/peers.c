@@ -13,9 +13,11 @@ enum {
     BATCH_BYTES =
         256 * 1024 + BLOCK_MAX, /* of one BLOCKS, at most; one block always fits */
     UNACKED_MAX = 4096,         /* blocks sent and not acknowledged, per feed */
+    WINDOW_MAX = UNACKED_MAX / PEERS_BLOCKS_MAX, /* messages that they are in */
     /* A piece that does not come is asked for again: after four times what the last one took, and twice as long each
      * time, within these bounds. */
     FETCH_AGAIN_MS = 250,
+    FETCH_FIRST_MS = 1000, /* as if one had taken a quarter of that */
     FETCH_AGAIN_MAX_MS = 10000,
     FETCH_STALLED_MS = 15000, /* then another peer's offer is taken */
 };
@@ -41,6 +43,7 @@ struct unacked {
     struct position block;
     uint64_t lsn;
     uint32_t bytes;
+    bool last; /* of its message */
 };
 
 /* A checkpoint for one peer. */
@@ -63,9 +66,13 @@ struct feed {
     uint64_t low;              /* LSN before which the peer lacks nothing of this feed */
     struct unacked *unacked;   /* [UNACKED_MAX], a ring */
     size_t first, count;
+    /* Messages that these went out in, and how many may be under way: one after a loss, twice as many with each
+     * acknowledgement. Where messages overtake each other, several at a time may never arrive in order. */
+    size_t messages, window;
     uint64_t bytes;
     uint64_t
         progress_ms; /* when something was acknowledged, or sent while nothing was under way */
+    uint64_t sent_ms; /* when the last BLOCKS was sent */
 };
 
 struct peer {
@@ -182,6 +189,7 @@ static enum err peer_new(struct peers *p, const struct peer_config *config,
     p->config.random(&challenge, sizeof challenge);
     peer->config = *config;
     peer->relay.relay = true;
+    peer->own.window = peer->relay.window = WINDOW_MAX;
     peer->own.unacked = malloc(UNACKED_MAX * sizeof *peer->own.unacked);
     peer->relay.unacked = malloc(UNACKED_MAX * sizeof *peer->relay.unacked);
     peer->link =
@@ -423,7 +431,7 @@ static void feed_rewind(struct feed *feed, uint64_t low)
     wal_reader_free(feed->reader);
     feed->reader = NULL;
     feed->low = low;
-    feed->first = feed->count = 0;
+    feed->first = feed->count = feed->messages = 0;
     feed->bytes = 0;
 }
 
@@ -440,6 +448,8 @@ static void peer_rewind(struct peer *peer, bool from_start)
 
 static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_ms)
 {
+    bool any = false;
+
     while (feed->count > 0) {
         const struct unacked *oldest = &feed->unacked[feed->first];
         const struct progress *progress = progress_of(peer, &oldest->block.stream);
@@ -450,8 +460,12 @@ static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_
         feed->bytes -= oldest->bytes;
         feed->first = (feed->first + 1) % UNACKED_MAX;
         feed->count--;
+        feed->messages -= oldest->last;
         feed->progress_ms = now_ms;
+        any = true;
     }
+    if (any && feed->window < WINDOW_MAX)
+        feed->window *= 2;
     if (feed->count > 0)
         feed->low = feed->unacked[feed->first].lsn;
     else if (feed->reader != NULL)
@@ -767,11 +781,11 @@ static enum err blocks(struct peers *p, struct peer *peer,
     enum err err = ERR_OK;
 
     peer->wants_have = true;
-    while (r.left > 0 && err == ERR_OK) {
+    for (unsigned count = 0; r.left > 0 && err == ERR_OK; count++) {
         uint32_t len = read_u32(&r);
         const uint8_t *bytes = read_bytes(&r, len);
 
-        if (r.bad) {
+        if (r.bad || count == PEERS_BLOCKS_MAX) {
             log_dropped(peer, "sent a malformed message", now_ms);
             return ERR_OK;
         }
@@ -870,15 +884,18 @@ static enum err checkpoint(struct peers *p, struct peer *peer,
                  (unsigned long long)piece.total / 1024, peer->config.name);
         fetch_begin(&p->fetch, &piece);
         p->fetch_from = peer;
+        p->fetch_ms = now_ms - FETCH_FIRST_MS / 4;
         fetch_progress(p, now_ms);
         peer->lacked = 0;
     }
     err = fetch_take(&p->fetch, &piece);
     if (err == ERR_OK)
         fetch_progress(p, now_ms);
-    else if (piece.offset > p->fetch.len && p->fetch_gap != p->fetch.len) {
-        p->fetch_gap =
-            p->fetch.len; /* Once: those on their way behind it say the same. */
+    else if (piece.offset > p->fetch.len &&
+             (p->fetch_gap != p->fetch.len || piece.len == 0)) {
+        /* Once, for those on their way behind it say the same; and whenever the sender says how far it is and
+         * sends nothing. */
+        p->fetch_gap = p->fetch.len;
         p->want_ms = 0;
     }
     if (fetch_done(&p->fetch))
@@ -1053,10 +1070,29 @@ static void send_have(struct peers *p, size_t i, uint64_t now_ms)
     p->peer[i]->wants_have = false;
 }
 
+/* One BLOCKS in the making. */
+struct batch {
+    struct writer w;
+    unsigned blocks;
+};
+
+static void batch_add(struct batch *batch, const uint8_t *block, size_t len)
+{
+    write_u32(&batch->w, (uint32_t)len);
+    write_bytes(&batch->w, block, len);
+    batch->blocks++;
+}
+
+static bool batch_has_room(const struct batch *batch)
+{
+    return batch->w.len + sizeof(uint32_t) + BLOCK_MAX <= batch->w.size &&
+           batch->blocks < PEERS_BLOCKS_MAX;
+}
+
 /* One half of what proves a fork; the peer has the other. It is sent each time that the log is read: what the peer
  * then says of the stream tells whether it came. */
 static void feed_proof(struct peer *peer, const struct wal_frame *frame,
-                       struct writer *batch)
+                       struct batch *batch)
 {
     const uint8_t *block = frame->bytes + 1;
     size_t len = frame->len - 1;
@@ -1068,14 +1104,13 @@ static void feed_proof(struct peer *peer, const struct wal_frame *frame,
     progress = progress_of(peer, &position.stream);
     if (progress == NULL || takes_no_more(peer, progress))
         return;
-    write_u32(batch, (uint32_t)len);
-    write_bytes(batch, block, len);
+    batch_add(batch, block, len);
 }
 
 /* Put the frame into the batch if the peer lacks it. Where it lacks what was before it, that is no more in the
  * log, and this block is of no use to it now. */
 static void feed_frame(struct peer *peer, struct feed *feed, bool own,
-                       const struct wal_frame *frame, struct writer *batch,
+                       const struct wal_frame *frame, struct batch *batch,
                        uint64_t now_ms)
 {
     struct position position;
@@ -1089,15 +1124,27 @@ static void feed_frame(struct peer *peer, struct feed *feed, bool own,
     if (progress == NULL || position.number != progress->sent + 1 ||
         takes_no_more(peer, progress))
         return;
-    write_u32(batch, (uint32_t)frame->len);
-    write_bytes(batch, frame->bytes, frame->len);
+    batch_add(batch, frame->bytes, frame->len);
     progress->sent = position.number;
     if (feed->count == 0)
         feed->progress_ms = now_ms;
     feed->unacked[(feed->first + feed->count++) % UNACKED_MAX] =
-        (struct unacked){position, frame->lsn, (uint32_t)frame->len};
+        (struct unacked){position, frame->lsn, (uint32_t)frame->len, false};
     feed->bytes += frame->len;
     peer->figures.sent++;
+}
+
+/* What feed_frame() put into the batch is on its way; proofs are not acknowledged. */
+static void feed_sent(struct feed *feed, uint64_t now_ms)
+{
+    struct unacked *newest;
+
+    feed->sent_ms = now_ms;
+    if (feed->count == 0)
+        return;
+    newest = &feed->unacked[(feed->first + feed->count - 1) % UNACKED_MAX];
+    feed->messages += !newest->last;
+    newest->last = true;
 }
 
 static bool is_own(const struct peers *p, const struct wal_frame *frame)
@@ -1112,16 +1159,16 @@ static bool is_own(const struct peers *p, const struct wal_frame *frame)
 static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
 {
     struct peer *peer = p->peer[i];
-    struct writer batch = writer_of(p->payload, BATCH_BYTES);
+    struct batch batch = {.w = writer_of(p->payload, BATCH_BYTES)};
     struct wal_frame frame;
     enum err err = ERR_OK;
 
     if (feed->reader == NULL)
         feed->reader = wal_reader_new(node_wal(p->config.node), feed->low);
-    if (feed->reader == NULL)
+    if (feed->reader == NULL || feed->messages >= feed->window)
         return false;
-    while (batch.len + sizeof(uint32_t) + BLOCK_MAX <= batch.size &&
-           feed->bytes < PEERS_WINDOW && feed->count < UNACKED_MAX &&
+    while (batch_has_room(&batch) && feed->bytes < PEERS_WINDOW &&
+           feed->count < UNACKED_MAX &&
            (!feed->relay || wal_reader_lsn(feed->reader) < p->relay_lsn)) {
         err = wal_reader_next(feed->reader, &frame);
         if (err != ERR_OK)
@@ -1132,17 +1179,34 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now
         feed_rewind(feed, 0);
     if (feed->count == 0 && feed->reader != NULL)
         feed->low = wal_reader_lsn(feed->reader);
-    if (batch.len > 0)
-        send_payload(p, i, LINK_BLOCKS, batch.len);
-    return batch.len > 0 && err == ERR_OK;
+    if (batch.blocks > 0) {
+        send_payload(p, i, LINK_BLOCKS, batch.w.len);
+        feed_sent(feed, now_ms);
+    }
+    return batch.blocks > 0 && err == ERR_OK;
 }
 
-static void feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
+/* Bytes of log that this feed has not looked at. */
+static uint64_t feed_unread(const struct peers *p, const struct feed *feed)
 {
-    if (feed->count > 0 && now_ms - feed->progress_ms >= PEERS_RESEND_MS)
+    uint64_t read = feed->reader != NULL ? wal_reader_lsn(feed->reader) : feed->low;
+
+    return wal_mark(node_wal(p->config.node)).lsn - read;
+}
+
+/* Returns when it is to be looked at again: what is durable now may go out with what follows it. */
+static uint64_t feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
+{
+    if (feed->count > 0 && now_ms - feed->progress_ms >= PEERS_RESEND_MS) {
         peer_rewind(p->peer[i], false);
+        feed->window = 1;
+    }
+    if (!feed->relay && now_ms - feed->sent_ms < PEERS_GATHER_MS &&
+        feed_unread(p, feed) < PEERS_GATHER_BYTES)
+        return feed_unread(p, feed) > 0 ? feed->sent_ms + PEERS_GATHER_MS : UINT64_MAX;
     while (feed_send(p, i, feed, now_ms))
         ;
+    return UINT64_MAX;
 }
 
 /* ---- checkpoints ---- */
@@ -1212,24 +1276,26 @@ static void sending_turn(struct peers *p, size_t i, uint64_t now_ms)
     }
 }
 
-static void fetch_turn(struct peers *p, size_t i, uint64_t now_ms)
+/* Returns when it is due again. */
+static uint64_t fetch_turn(struct peers *p, size_t i, uint64_t now_ms)
 {
     struct transfer_want want = {.seal = p->fetch.seal, .offset = p->fetch.len};
     struct writer w = writer_of(p->payload, TRANSFER_WANT);
 
     if (p->fetch_from != p->peer[i])
-        return;
+        return UINT64_MAX;
     if (now_ms - p->fetch_ms >= PEERS_FETCH_MS) {
         fetch_end(p);
-        return;
+        return UINT64_MAX;
     }
     if (p->want_ms != 0 && now_ms - p->want_ms < p->fetch_again_ms)
-        return;
+        return p->want_ms + p->fetch_again_ms;
     if (p->want_ms != 0 && p->fetch_again_ms < FETCH_AGAIN_MAX_MS)
         p->fetch_again_ms *= 2;
     p->want_ms = now_ms;
     transfer_put_want(&w, &want);
     send_payload(p, i, LINK_WANT, w.len);
+    return now_ms + p->fetch_again_ms;
 }
 
 /* What each of them has counted stands: it is in streams of its own. But the others send to one address. */
@@ -1267,9 +1333,27 @@ static void watch_copied(struct peers *p, uint64_t now_ms)
     p->copied = copied;
 }
 
-static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
+/* Returns when it is due again. */
+static uint64_t have_turn(struct peers *p, size_t i, uint64_t now_ms)
+{
+    const struct peer *peer = p->peer[i];
+    uint64_t after_ms = peer->wants_have ? PEERS_GATHER_MS : PEERS_IDLE_MS;
+
+    if (now_ms - peer->have_ms >= after_ms)
+        send_have(p, i, now_ms);
+    return peer->have_ms + (peer->wants_have ? PEERS_GATHER_MS : PEERS_IDLE_MS);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Returns when there will be something to do, if nothing comes. */
+static uint64_t peer_turn(struct peers *p, size_t i, uint64_t now_ms)
 {
     struct peer *peer = p->peer[i];
+    uint64_t due_ms = UINT64_MAX;
 
     watch_rivals(peer, now_ms);
     if (peer->here && now_ms - peer->heard_ms >= PEERS_SILENT_MS) {
@@ -1285,19 +1369,18 @@ static void peer_turn(struct peers *p, size_t i, uint64_t now_ms)
             send_hello(p, i, now_ms);
     }
     if (!link_up(peer->link))
-        return;
-    if (peer->wants_have || now_ms - peer->have_ms >= PEERS_IDLE_MS)
-        send_have(p, i, now_ms);
+        return UINT64_MAX;
+    due_ms = have_turn(p, i, now_ms);
     if (peer->figures.rivals && now_ms - peer->told_ms >= PEERS_IDLE_MS) {
         peer->told_ms = now_ms;
         send_payload(p, i, LINK_RIVALS, 0);
     }
     if (!peer->heard_have)
-        return;
-    feed_turn(p, i, &peer->own, now_ms);
-    feed_turn(p, i, &peer->relay, now_ms);
+        return due_ms;
+    due_ms = sooner(due_ms, feed_turn(p, i, &peer->own, now_ms));
+    due_ms = sooner(due_ms, feed_turn(p, i, &peer->relay, now_ms));
     sending_turn(p, i, now_ms);
-    fetch_turn(p, i, now_ms);
+    return sooner(due_ms, fetch_turn(p, i, now_ms));
 }
 
 /* Also where the link seems up: what broke the connection may have been the end of the peer's run. */
@@ -1343,6 +1426,7 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
 {
     uint64_t keep = UINT64_MAX;
 
+    *next_ms = p->count > 0 ? now_ms + PEERS_RELAY_MS : UINT64_MAX;
     relay_clock(p, now_ms);
     watch_copied(p, now_ms);
     if (p->begun_ms == 0)
@@ -1355,14 +1439,13 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
     for (size_t i = 0; i < p->count; i++) {
         struct peer *peer = p->peer[i];
 
-        peer_turn(p, i, now_ms);
+        *next_ms = sooner(*next_ms, peer_turn(p, i, now_ms));
         keep = peer->own.low < keep ? peer->own.low : keep;
         keep = peer->relay.low < keep ? peer->relay.low : keep;
         if (peer->sending.open && peer->sending.source.lsn < keep)
             keep = peer->sending.source.lsn;
     }
     node_keep(p->config.node, keep);
-    *next_ms = p->count > 0 ? now_ms + PEERS_RELAY_MS : UINT64_MAX;
 }
 
 /* ---- looking ---- */

@@ -17,7 +17,7 @@
  *   HAVE    digest of the state [32], u32 count; per stream: id [16], u64 number, hash [32] of that block. A stream that
  *           is not in it is held at 0, or up to where the one after it says (core_have()). Behind them the ids [16]
  *           of streams that fork, of which the sender takes no more
- *   BLOCKS  per block: u32 length, the block's bytes
+ *   BLOCKS  per block, at most PEERS_BLOCKS_MAX: u32 length, the block's bytes
  *   CHECKPOINT, WANT  transfer.h
  *   RIVALS  nothing: another process with the receiver's key is alive (rivals.h) */
 #ifndef REPLICA_PEERS_H
@@ -38,6 +38,13 @@ enum {
     PEERS_RESEND_MS = 1000, /* no acknowledgement for so long: read and send again */
     PEERS_RELAY_MS = 500,
     PEERS_WHENCE = 64, /* bytes of an address as text, its end included */
+    /* A message costs both ends several thread switches, and the receiver a sync, whatever it holds. So the next BLOCKS to a
+     * peer goes out this long after the last one, at the soonest, unless more than PEERS_GATHER_BYTES of log wait;
+     * and so does the next HAVE. A lone block never waits. */
+    PEERS_GATHER_MS = 5,
+    PEERS_GATHER_BYTES = 64 * 1024,
+    /* Blocks of one message, at most: their signatures are verified in one go, at some 50 us each, while callers wait. */
+    PEERS_BLOCKS_MAX = 64,
     PEERS_PATIENCE_MS = 3000,
     PEERS_PROOF_MS =
         5000, /* between two blocks sent to a peer to show that its own contradicts it */

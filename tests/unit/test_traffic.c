@@ -1,0 +1,187 @@
+/* tests/unit/test_traffic.c: how many messages go to a peer, how large they are, and how they are taken: as the
+ * tap hears it, or as somebody who has a member's key and does what he likes. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "replica/link.h"
+#include "tests/lib/cluster.h"
+#include "tests/lib/history.h"
+
+enum { SMALL_BLOCK = 200 /* bytes that a block of one count takes, at most */ };
+
+/* ---- what the tap hears ---- */
+
+struct heard {
+    size_t messages, longest;
+};
+
+static void hear(void *arg, const uint8_t *bytes, size_t len)
+{
+    struct heard *heard = arg;
+
+    (void)bytes;
+    heard->messages++;
+    heard->longest = len > heard->longest ? len : heard->longest;
+}
+
+Test(traffic, no_message_has_more_blocks_than_can_be_verified_between_two_calls)
+{
+    struct cluster *c = cluster_new(2, 1);
+    struct heard heard = {0};
+
+    cluster_cut(c, 0, 1, true);
+    for (unsigned i = 0; i < 1000; i++)
+        cluster_count(c, 0, "hits");
+    cluster_cut(c, 0, 1, false);
+    cluster_listen(c, hear, &heard);
+    cluster_run(c, 30000);
+    cr_assert_eq(cluster_total(c, 1, "hits"), 1000);
+    cr_assert_lt(heard.longest, LINK_OVERHEAD + PEERS_BLOCKS_MAX * SMALL_BLOCK);
+    cluster_free(c);
+}
+
+Test(traffic, blocks_that_follow_each_other_closely_go_out_together)
+{
+    struct cluster *c = cluster_new(2, 1);
+    struct heard heard = {0};
+
+    cluster_run(c, 500); /* Away from the HAVE that each sends once in a second. */
+    cluster_listen(c, hear, &heard);
+    for (unsigned i = 0; i < 50; i++)
+        cluster_count(c, 0, "hits");
+    cluster_run(c, 100);
+    cr_assert_eq(cluster_total(c, 1, "hits"), 50);
+    cr_assert_leq(heard.messages, 4, "the first block, the others, and two HAVEs");
+    cluster_free(c);
+}
+
+Test(traffic, a_lone_block_goes_out_at_once)
+{
+    struct cluster *c = cluster_new(2, 1);
+    struct heard heard = {0};
+
+    cluster_run(c, 500);
+    cluster_listen(c, hear, &heard);
+    cluster_count(c, 0, "hits");
+    cr_assert_eq(heard.messages, 1);
+    cluster_free(c);
+}
+
+/* ---- somebody with the second node's key ---- */
+
+struct member {
+    struct cluster *cluster;
+    struct link *link;
+    struct core *core; /* of another cluster or of the same; its blocks are history's */
+    struct history history;
+    unsigned blocks; /* BLOCKS that came */
+    uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
+};
+
+static void on_message(void *arg, const uint8_t *bytes, size_t len)
+{
+    struct member *m = arg;
+    uint8_t *copy = malloc(len);
+    struct id fresh = history_id(m->blocks + 100);
+    struct link_message message;
+
+    cr_assert_not_null(copy);
+    memcpy(copy, bytes, len);
+    if (link_open(m->link, copy, len, &fresh, 0, &message) == LINK_TAKEN)
+        m->blocks += message.type == LINK_BLOCKS;
+    free(copy);
+}
+
+static void say(struct member *m, uint8_t type, size_t len)
+{
+    size_t sealed = link_seal(m->link, type, m->payload, len, m->sealed);
+
+    cluster_inject(m->cluster, 0, m->sealed, sealed);
+}
+
+static struct member *member_new(void)
+{
+    struct member *m = calloc(1, sizeof *m);
+    struct key_pair key = history_key(2);
+    struct key_pair other = history_key(1);
+    struct core_config config = history_config(2, 77);
+    struct id run = history_id(50), challenge = history_id(51);
+    struct core_figures figures;
+
+    cr_assert_not_null(m);
+    m->cluster = cluster_new(2, 1);
+    cluster_crash(m->cluster, 1);
+    m->link = link_new(&crypto_real, &key, &other.public, &run, &challenge);
+    cr_assert_not_null(m->link);
+    cluster_listen(m->cluster, on_message, m);
+    for (unsigned i = 0; i < 100 && !link_up(m->link); i++) {
+        if (link_wants_hello(m->link)) {
+            uint8_t hello[LINK_OVERHEAD + LINK_HELLO_BYTES];
+            size_t len = link_seal_hello(m->link, hello);
+
+            cluster_inject(m->cluster, 0, hello, len);
+        }
+        cluster_run(m->cluster, 100);
+    }
+    cr_assert(link_up(m->link));
+    core_figures(node_core(cluster_node(m->cluster, 0)), &figures);
+    config.cluster = figures.cluster;
+    m->core = core_new(&config);
+    cr_assert_not_null(m->core);
+    core_open(m->core);
+    return m;
+}
+
+static void member_free(struct member *m)
+{
+    core_free(m->core);
+    history_free(&m->history);
+    link_free(m->link);
+    cluster_free(m->cluster);
+    free(m);
+}
+
+static void no_reply(void *arg, uint64_t ticket, const struct msg_count_rep *rep)
+{
+    (void)arg;
+    (void)ticket;
+    (void)rep;
+}
+
+/* Blocks of one count each into one BLOCKS message. */
+static void say_blocks(struct member *m, unsigned count)
+{
+    struct writer w = writer_of(m->payload, sizeof m->payload);
+    size_t first = m->history.count;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct msg_count_req req = history_req(1000 + first + i, "theirs", 1);
+        struct msg_count_rep rep;
+
+        cr_assert_eq(core_count(m->core, &req, 0, BLOCK_MAX, &rep), CORE_WAITS);
+        history_commit(&m->history, m->core, 1000, no_reply, NULL);
+        write_u32(&w, (uint32_t)m->history.blocks[first + i].len);
+        write_bytes(&w, m->history.blocks[first + i].bytes,
+                    m->history.blocks[first + i].len);
+    }
+    say(m, LINK_BLOCKS, w.len);
+}
+
+Test(traffic, a_message_with_as_many_blocks_as_are_allowed_is_taken_whole)
+{
+    struct member *m = member_new();
+
+    say_blocks(m, PEERS_BLOCKS_MAX);
+    cr_assert_eq(cluster_total(m->cluster, 0, "theirs"), PEERS_BLOCKS_MAX);
+    member_free(m);
+}
+
+Test(traffic, a_message_with_more_blocks_than_are_allowed_keeps_callers_waiting_no_longer)
+{
+    struct member *m = member_new();
+
+    say_blocks(m, PEERS_BLOCKS_MAX + 1);
+    cr_assert_eq(cluster_total(m->cluster, 0, "theirs"), PEERS_BLOCKS_MAX);
+    member_free(m);
+}
