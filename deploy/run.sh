@@ -10,8 +10,8 @@
 #   --port N       serve FastAGI on 127.0.0.1:N (4573); of a cluster's nodes each has the next port, and
 #                  the nodes reach each other on ports from N + 10 on
 #   --dir DIR      where tally.conf and the state directory are (build/run), with --nodes below
-#                  DIR/node-1 and so on. tally.conf is made from deploy/tally.conf where there is none,
-#                  and then kept: change it as you like; only its listen lines, and in a cluster also its
+#                  DIR/node-1 and so on, each with its log. tally.conf is made from deploy/tally.conf where there
+#                  is none, and then kept: change it as you like; only its listen lines, and in a cluster its
 #                  name, peer-listen and peers, are written anew each time
 #   --once         end after the first calls instead of serving
 #   --no-install   look for no packages
@@ -22,7 +22,7 @@ set -eu
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 say() { printf 'run: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
-bad_usage() { say "$1"; usage >&2; exit 2; }
+bad_usage() { say "$1; sh deploy/run.sh --help tells the options"; exit 2; }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${TALLY_BUILD:-$root/build}
@@ -66,14 +66,20 @@ listening() {
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
         awk -v p="$hex" '$4 == "0A" && substr($2, length($2) - 4) == p { f = 1 } END { exit !f }'
 }
-need_port() {
-    ! listening "$1" || die "port $1 is taken: another program listens there (perhaps another tallyd)." \
-        "End it, or choose another port: sh deploy/run.sh --port $(($1 < 65500 ? $1 + 1 : 4573))"
+# taken: the first port that is needed and taken; none: false.
+taken() {
+    for i in $every; do
+        for need in $(agi_port "$i") $([ "$nodes" -eq 1 ] || peer_port "$i"); do
+            listening "$need" && echo "$need" && return
+        done
+    done
+    return 1
 }
-for i in $every; do
-    need_port "$(agi_port "$i")"
-    [ "$nodes" -eq 1 ] || need_port "$(peer_port "$i")"
-done
+if busy=$(taken); then
+    while [ "$port" -lt 65400 ] && taken >/dev/null; do port=$((port + 20)); done
+    die "port $busy is taken: another program listens there (perhaps another tallyd)." \
+        "End it, or choose other ports: sh deploy/run.sh --nodes $nodes --port $port"
+fi
 
 if [ "$install" = yes ]; then
     sh "$root/deploy/setup.sh" || die "packages are missing; with --no-install they are not looked for"
@@ -136,9 +142,9 @@ stop() {
     trap '' INT TERM
     code=0
     [ -z "$nap" ] || { kill "$nap"; wait "$nap"; } 2>/dev/null || :
-    for pid in $started; do kill -TERM "$pid" 2>/dev/null || :; done
-    for pid in $started; do
-        wait "$pid" || { code=$?; say "tallyd ended with exit code $code"; }
+    for node in $started; do kill -TERM "${node#*:}" 2>/dev/null || :; done
+    for node in $started; do
+        wait "${node#*:}" || { code=$?; say "node ${node%:*} ended with exit code $code"; }
     done
     [ "$code" -eq 0 ] || exit 1
     say "stopped; the counters are in $dir, run again to go on counting"
@@ -148,29 +154,41 @@ trap 'stop 0' INT TERM
 # A terminal that is closed.
 trap 'stop 0' HUP
 
-# ended: whether a tallyd has ended by itself; then its exit code is in $code.
+# ended: whether a tallyd has ended by itself; then it is said how.
 ended() {
-    for pid in $started; do
-        kill -0 "$pid" 2>/dev/null && continue
+    for node in $started; do
+        kill -0 "${node#*:}" 2>/dev/null && continue
         code=0
-        wait "$pid" || code=$?
+        wait "${node#*:}" || code=$?
         left=
-        for other in $started; do [ "$other" = "$pid" ] || left="$left $other"; done
+        for other in $started; do [ "$other" = "$node" ] || left="$left $other"; done
         started=$left
+        if [ "$nodes" -eq 1 ]; then
+            say "tallyd ended by itself with exit code $code; its message is above"
+        else
+            say "node ${node%:*} ended by itself with exit code $code; the end of its log:"
+            tail -n 4 "$(log_of "${node%:*}")" >&2
+        fi
         return 0
     done
     return 1
 }
 
+# A session of its own: a Ctrl-C reaches this script alone, which then lets the calls of all nodes finish. One node's
+# log is shown, those of several would only mix.
+log_of() { echo "$(home "$1")/tallyd.log"; }
 for i in $every; do
-    "$build/bin/tallyd" -c "$(home "$i")/tally.conf" </dev/null &
-    started="$started $!"
+    if [ "$nodes" -eq 1 ]; then
+        setsid "$build/bin/tallyd" -c "$(home "$i")/tally.conf" </dev/null &
+    else
+        setsid "$build/bin/tallyd" -c "$(home "$i")/tally.conf" </dev/null >>"$(log_of "$i")" 2>&1 &
+    fi
+    started="$started $i:$!"
 done
 tries=0
 for i in $every; do
     until listening "$(agi_port "$i")"; do
         if ended; then
-            say "tallyd did not start; its message is above"
             [ -z "$started" ] || stop 1
             exit 1
         fi
@@ -221,11 +239,19 @@ if [ "$nodes" -gt 1 ]; then
 fi
 [ "$once" = no ] || stop 0
 
+bin=$build/bin
+case $bin in "$PWD"/*) bin=${bin#"$PWD"/} ;; esac
+
 [ "$nodes" -eq 1 ] || cat <<TEXT
 
 $nodes nodes serve on 127.0.0.1, ports $port to $(agi_port "$nodes"), until Ctrl-C. Their numbers are PROVISIONAL:
 two nodes that count at the same moment may say the same one; the totals are exact. deploy/CLUSTER.md
-tells how to run a cluster on machines of its own. What follows is about the first node.
+tells how to run a cluster on machines of its own. Each node has a folder $dir/node-N
+with its tally.conf, tallyd.log and state. How the first one sees the others:
+
+    $bin/tallyctl -d $(home 1)/state peers
+
+What follows is about the first node.
 TEXT
 cat <<TEXT
 
@@ -237,11 +263,11 @@ extensions.conf, run "asterisk -rx 'dialplan reload'", and dial 31415:
 
 Without sound, for a dialplan of your own (sets TALLY_STATUS, TALLY_NUMBER, TALLY_TOTAL, TALLY_NODE):
 
-    exten => 31416,1,AGI(agi://127.0.0.1:$port/count,tickets,by=1,id=\${UNIQUEID})
+    exten => 31416,1,AGI(agi://127.0.0.1:$port/count,tickets,by=1,id=\${SYSTEMNAME}-\${UNIQUEID})
      same => n,NoOp(you are number \${TALLY_NUMBER})
 
-Another call from here:  build/bin/agicall agi://127.0.0.1:$port/hits
-The counters:            build/bin/tallyctl -d $(home 1)/state counters
+Another call from here:  $bin/agicall agi://127.0.0.1:$port/hits
+The counters:            $bin/tallyctl -d $(home 1)/state counters
 The configuration:       $(home 1)/tally.conf
 TEXT
 
@@ -252,6 +278,5 @@ until ended; do
     wait "$nap" || :
     nap=
 done
-say "tallyd ended by itself with exit code $code; its message is above"
 [ -z "$started" ] || stop 1
 exit 1

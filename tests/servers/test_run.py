@@ -1,11 +1,17 @@
 """deploy/run.sh: README's first command, as far as it needs no installing and no building."""
 
+import contextlib
+import glob
 import os
+import re
 import signal
+import socket
 import subprocess
+import types
 import unittest
 
-from harness import BIN, ROOT, ServerTest, die_with_parent, eventually, free_port, run, seconds
+from harness import (BIN, ROOT, Caller, ServerTest, die_with_parent, eventually, free_port, run,
+                     seconds)
 
 RUN = os.path.join(ROOT, "deploy", "run.sh")
 
@@ -30,20 +36,30 @@ class FirstCommand(ServerTest):
         eventually(serves, 20, "it serves")
         return process
 
+    def groups(self, process):
+        """The process groups that there are of the script, and of the nodes, whose locks name their leaders."""
+        found = [process.pid]
+        for lock in glob.glob(os.path.join(self.folder, "run", "**", "lock"), recursive=True):
+            with open(lock, encoding="ascii") as file:
+                found.append(int(file.read()))
+        return [group for group in found if self.group_lives(group)]
+
+    def group_lives(self, group):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def end(self, process):
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for group in self.groups(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        process.wait()
 
     def assertNobodyLeft(self, process):
-        """Of its process group. Who ended last may not be reaped yet by the system's first process."""
-        def nobody():
-            try:
-                os.killpg(process.pid, 0)
-            except ProcessLookupError:
-                return True
-            return False
-        eventually(nobody, 5, "nobody is left")
+        # Who ended last may not be reaped yet by the system's first process.
+        eventually(lambda: not self.groups(process), 5, "nobody is left")
 
     def test_it_shows_a_call_serves_ends_cleanly_and_goes_on_counting(self):
         port = free_port()
@@ -58,6 +74,22 @@ class FirstCommand(ServerTest):
                 process.send_signal(ending)
             self.assertEqual(process.wait(seconds(20)), 0)
             self.assertNobodyLeft(process)
+
+    def test_at_ctrl_c_a_call_is_brought_to_its_end(self):
+        port = free_port()
+        node = types.SimpleNamespace(url=lambda path: path, connect=lambda limit: socket.create_connection(
+            ("127.0.0.1", port), timeout=seconds(limit)))
+        process = self.begin(port, "--nodes", "2", stdin=subprocess.DEVNULL)
+        with Caller(node, "hits") as caller:
+            caller.expect("ANSWER")
+            os.killpg(process.pid, signal.SIGINT)
+            caller.reply()
+            for command in ("STREAM FILE queue-thereare .*", "SAY NUMBER 3 .*", "STREAM FILE vm-goodbye .*",
+                            "HANGUP"):
+                caller.expect(command)
+                caller.reply()
+        self.assertEqual(process.wait(seconds(20)), 0)
+        self.assertNobodyLeft(process)
 
     def test_it_needs_no_standard_input(self):
         def without():
@@ -86,6 +118,8 @@ class FirstCommand(ServerTest):
             os.kill(int(file.read()), signal.SIGKILL)
         self.assertEqual(process.wait(seconds(20)), 1)
         self.assertNobodyLeft(process)
+        with open(os.path.join(self.folder, "out"), encoding="utf-8") as file:
+            self.assertIn("node 2 ended by itself with exit code 137; the end of its log:\n", file.read())
 
     def test_a_port_that_is_taken_is_told_and_nothing_is_started(self):
         node = self.node().start()
@@ -93,6 +127,8 @@ class FirstCommand(ServerTest):
                    os.path.join(self.folder, "run"), check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"port {node.port} is taken", done.stderr)
+        again = re.search(r"sh deploy/run\.sh --nodes 1 --port (\d+)$", done.stderr.strip())
+        self.assertNotEqual(int(again.group(1)), node.port)
         self.assertFalse(os.path.exists(os.path.join(self.folder, "run")))
 
     def test_a_wrong_option_is_told(self):
@@ -101,6 +137,7 @@ class FirstCommand(ServerTest):
             done = run("sh", RUN, *words, check=False)
             self.assertEqual(done.returncode, 2, words)
             self.assertIn(words[0], done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1, "the mistake stands by itself")
 
 
 if __name__ == "__main__":
