@@ -549,7 +549,9 @@ static enum core_taken receive_key(const struct core *core, const struct stream 
     *key = &block->origin.key;
     if (core->clustered && !id_equal(&block->origin.cluster, &core->config.cluster))
         return CORE_REFUSED;
-    return core_trusts(core, *key) ? CORE_TAKEN : CORE_REFUSED;
+    return core_trusts(core, *key) && core_open_streams(core, *key) < CORE_OPEN_STREAMS
+               ? CORE_TAKEN
+               : CORE_REFUSED;
 }
 
 /* Put a record behind what waits to be written. False without memory. */
@@ -717,6 +719,16 @@ void core_heard_frozen(struct core *core, const struct id *stream)
 {
     if (id_equal(stream, &core->config.stream) && core_held(core, stream) > 0)
         core->stream_lost = true;
+}
+
+size_t core_open_streams(const struct core *core, const struct public_key *key)
+{
+    size_t count = 0;
+
+    for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next)
+        count +=
+            memcmp(s->key.byte, key->byte, sizeof key->byte) == 0 && !stream_is_named(s);
+    return count;
 }
 
 bool core_is_own(const struct core *core, const struct id *stream)

@@ -18,6 +18,9 @@
 #include "replica/crypto.h"
 
 enum {
+    /* Streams of one node of which no later one says where they ended; no more are taken from peers. A restart leaves
+     * none: only one from an old copy of the disk, or a key in the wrong hands. A HAVE names each of them. */
+    CORE_OPEN_STREAMS = 4096,
     CORE_REQUESTS = 1 << 18, /* request ids and answers remembered */
     CORE_UNWRITTEN_MAX =
         1
@@ -92,7 +95,8 @@ enum core_taken {
     CORE_GAP,    /* what comes before it is not here: the next HAVE says so */
     CORE_FROZEN, /* of a stream that forks */
     CORE_NEWER, /* of a format or with an op unknown here: its stream waits for a newer version */
-    CORE_REFUSED, /* no block, of another cluster, by a key that is not trusted, or wrongly signed */
+    CORE_REFUSED, /* no block, of another cluster, by a key that is not trusted or has CORE_OPEN_STREAMS, or
+                   * wrongly signed */
     CORE_FAILED, /* no memory: stop */
 };
 
@@ -139,6 +143,8 @@ bool core_is_frozen(const struct core *core, const struct id *stream);
 size_t core_frozen(const struct core *core, uint8_t *out, size_t size, bool *more);
 /* A peer has frozen the stream. If it is this run's, core_stream_lost(). */
 void core_heard_frozen(struct core *core, const struct id *stream);
+/* The streams of a node's key that no later one names as ended. */
+size_t core_open_streams(const struct core *core, const struct public_key *key);
 /* Does this node write the stream? */
 bool core_is_own(const struct core *core, const struct id *stream);
 

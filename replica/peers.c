@@ -747,6 +747,10 @@ static const char *refusal(const struct peers *p, const uint8_t *bytes, size_t l
         return "sent a block of another cluster: both have counted apart. Only a node that holds nothing can "
                "join: end the one whose counts may go, move the folder log out of its state directory, and "
                "start it again";
+    if (block.number == 1 && core_open_streams(node_core(p->config.node),
+                                               &block.origin.key) >= CORE_OPEN_STREAMS)
+        return "passed on yet another stream of a node that has begun thousands of which none goes on from the "
+               "other: is that node started from the same copy of its disk each time?";
     return "sent a block that is wrongly signed, or by a node that is no peer here: is every node of the "
            "cluster in this tally.conf?";
 }

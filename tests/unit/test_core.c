@@ -1355,3 +1355,50 @@ Test(core, only_so_many_counts_and_repeats_wait_for_copies)
     cr_expect_eq(answered(&req), STATUS_UNKNOWN);
     cr_expect_eq(reply_count, 0);
 }
+
+/* The first block of a stream that the peer writes; *before: the stream's before it, and then the end of this one. */
+static enum core_taken receive_stream(uint64_t number, struct stream_end *before)
+{
+    struct key_pair key = history_key(2);
+    struct block head = {
+        .stream = history_id(number), .number = 1, .stamp_ms = 1, .groups = 1};
+    struct id id = history_id(number);
+    uint8_t bytes[1024];
+    struct writer w = writer_of(bytes, sizeof bytes);
+    struct core_record record;
+    enum core_taken taken;
+
+    head.origin.cluster = history_id(1000);
+    head.origin.key = key.public;
+    head.origin.before = *before;
+    head.origin.provisional = true;
+    block_put_head(&w, &head);
+    block_put_group(&w, counter_component.number, "hits", 4, 0, 1);
+    block_put_op(&w, OP_ADD, &id, 1, "", 0);
+    before->position = (struct position){head.stream, 1};
+    block_seal(&w, &crypto_real, &key, &before->hash);
+    taken = core_receive(core, w.start, w.len, &record);
+    cr_assert_eq(core_written(core, reply, NULL), ERR_OK);
+    return taken;
+}
+
+Test(core, streams_that_follow_one_another_are_taken_without_end)
+{
+    struct stream_end before = {0};
+
+    have_peers(1);
+    for (uint64_t i = 0; i < CORE_OPEN_STREAMS + 10; i++)
+        cr_assert_eq(receive_stream(100000 + i, &before), CORE_TAKEN);
+}
+
+Test(core, a_node_that_begins_one_stream_beside_the_other_is_refused_at_some_point)
+{
+    for (uint64_t i = 0; i <= CORE_OPEN_STREAMS; i++) {
+        struct stream_end before = {0};
+
+        if (i == 0)
+            have_peers(1);
+        cr_assert_eq(receive_stream(100000 + i, &before),
+                     i < CORE_OPEN_STREAMS ? CORE_TAKEN : CORE_REFUSED);
+    }
+}
