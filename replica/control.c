@@ -204,7 +204,7 @@ static json_t *json_peer(const struct network_peer *peer, uint64_t now_ms)
     const struct peer_figures *f = &peer->figures;
 
     return json_pack(
-        "{s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "{s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "name", f->name, "address", peer->address, "reached", peer->reached, "connected",
         f->connected, "behind", f->known ? json_u64(f->lacks) : json_null(), "too_far",
         f->too_far, "differs", f->differs, "rivals", f->rivals, "rival_from",
@@ -212,7 +212,8 @@ static json_t *json_peer(const struct network_peer *peer, uint64_t now_ms)
         json_u64(f->fetch_bytes), "heard_ms",
         f->heard_ms == 0 ? json_null() : json_u64(now_ms - f->heard_ms), "sent",
         json_u64(f->sent), "received", json_u64(f->received), "refused",
-        json_u64(f->refused), "forged", json_u64(f->forged), "stale", json_u64(f->stale));
+        json_u64(f->refused), "forged", json_u64(f->forged), "stale", json_u64(f->stale),
+        "newer", json_u64(f->newer));
 }
 
 static json_t *do_peers(const struct control_view *view, const json_t *request)

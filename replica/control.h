@@ -25,7 +25,7 @@
  *       "differs": it had another state with the same blocks, "rivals": more than one process with its key is alive, "rival_from": where the one that is not
  *       connected last sent from, or "",
  *       "heard_ms": since its last message, null: never, "sent", "received": blocks, "refused": blocks,
- *       "forged", "stale": messages}]
+ *       "forged", "stale": messages, "newer": blocks of a newer version, which wait}]
  *   {"do": "get", "name": NAME}
  *       "name", "total"; an error where nothing was ever counted under it
  *   {"do": "counters", "prefix": TEXT, "after": NAME, "limit": N}

@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "replica/ctl.h"
+#include "replica/ctl_processes.h"
+#include "replica/ctl_verdict.h"
 
 static const char *text_at(const json_t *json, const char *member)
 {
@@ -76,18 +79,6 @@ static void print_cluster(const json_t *status)
             "             COPIED: peers say that another process with this node's key is alive");
 }
 
-/* Somebody of the cluster runs twice. */
-static bool is_copied(const json_t *peers)
-{
-    return ctl_number(peers, "rivals") > 0 ||
-           json_is_true(json_object_get(peers, "copied"));
-}
-
-static bool copies_lack(const json_t *status)
-{
-    return json_is_false(json_object_get(json_object_get(status, "copies"), "to_be_had"));
-}
-
 static void print_copies(const json_t *status)
 {
     const json_t *copies = json_object_get(status, "copies");
@@ -98,21 +89,11 @@ static void print_copies(const json_t *status)
         return;
     printf("copies       %" JSON_INTEGER_FORMAT
            " nodes hold a count before it is answered; %" JSON_INTEGER_FORMAT
-           " are here; %" JSON_INTEGER_FORMAT " answers wait",
-           wanted, nodes, ctl_number(copies, "waiting"));
-    if (late > 0)
-        printf("; %" JSON_INTEGER_FORMAT " were UNKNOWN", late);
-    putchar('\n');
-    if (!copies_lack(status))
-        return;
-    if (nodes < wanted)
-        puts(
-            "             NOT TO BE HAD: new counts are refused until enough nodes are connected: see "
-            "tallyctl peers, or lower copies in tally.conf and send SIGHUP");
-    else
-        puts(
-            "             TOO LATE: new counts are refused until enough nodes hold all that was counted here: "
-            "see tallyctl peers for who is behind");
+           " are connected\n",
+           wanted, nodes);
+    printf("             %" JSON_INTEGER_FORMAT " answers wait, %" JSON_INTEGER_FORMAT
+           " were UNKNOWN for want of copies\n",
+           ctl_number(copies, "waiting"), late);
 }
 
 static void print_status(const json_t *status)
@@ -138,26 +119,135 @@ static void print_status(const json_t *status)
             ctl_number(status, "forks"), ctl_number(status, "streams"));
     print_copies(status);
     print_log(status);
-    if (json_is_true(json_object_get(status, "full")))
-        puts("disk         FULL: new counts are refused until there is room");
+}
+
+/* ---- what only tallyctl sees: the disk, the processes, and the verdict ---- */
+
+struct outlook {
+    struct verdict_disk disk;
+    struct processes processes;
+    bool processes_known;
+    enum verdict_word word;
+    json_t *problems;
+};
+
+static void look_around(struct outlook *o)
+{
+    struct statvfs fs;
+
+    if (statvfs(".", &fs) == 0)
+        o->disk = (struct verdict_disk){(uint64_t)fs.f_bavail * fs.f_frsize,
+                                        (uint64_t)fs.f_blocks * fs.f_frsize};
+    o->processes_known = processes_look(&o->processes);
+}
+
+/* Of a running node. */
+static enum ctl_exit judge(struct ctl *ctl, const json_t *status, struct outlook *o)
+{
+    const json_t *peers = json_object_get(status, "peers");
+    json_t *reply = NULL;
+    enum ctl_exit code = CTL_FINE;
+
+    if (ctl_number(peers, "count") > 0)
+        code = ctl_request(ctl, json_pack("{s:s}", "do", "peers"), &reply);
+    if (code != CTL_FINE)
+        return code;
+    o->word = verdict_of(status, reply, &o->disk, &o->problems);
+    json_decref(reply);
+    return o->word == VERDICT_OK ? CTL_FINE : CTL_NOT_FINE;
+}
+
+static void print_problem(const json_t *problem, bool bad)
+{
+    printf("%s%s%s: %s\n    %s\n", ctl_color(bad ? CTL_BAD : CTL_WARN),
+           bad ? "NOT OK" : "ATTENTION", ctl_color(CTL_PLAIN), text_at(problem, "what"),
+           text_at(problem, "do"));
+}
+
+static void print_well(const json_t *status, const struct outlook *o)
+{
+    const json_t *peers = json_object_get(status, "peers");
+
+    printf("%sOK%s: %s counts", ctl_color(CTL_GOOD), ctl_color(CTL_PLAIN),
+           text_at(status, "node"));
+    if (ctl_number(peers, "count") > 0)
+        printf(", %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+               " peers are connected",
+               ctl_number(peers, "connected"), ctl_number(peers, "count"));
+    if (o->processes_known && o->processes.workers == 0)
+        printf("; no worker: a witness takes no calls");
+    putchar('\n');
+}
+
+/* The first lines: what is wrong comes before what is. */
+static void print_verdict(const struct ctl *ctl, const json_t *status,
+                          const struct outlook *o)
+{
+    const json_t *problem;
+    size_t i;
+
+    if (!ctl->node.running)
+        printf("%sNOT RUNNING%s: no tallyd has this state directory; this is what its "
+               "files hold\n",
+               ctl_color(CTL_BAD), ctl_color(CTL_PLAIN));
+    else if (o->word == VERDICT_OK)
+        print_well(status, o);
+    json_array_foreach(o->problems, i, problem)
+        print_problem(problem, strcmp(text_at(problem, "severity"), "not ok") == 0);
+    putchar('\n');
+}
+
+static void print_around(const struct outlook *o)
+{
+    char free_text[CTL_SIZE_SIZE], size_text[CTL_SIZE_SIZE];
+
+    if (o->processes_known)
+        printf("processes    master %d, workers %u\n", (int)o->processes.master,
+               o->processes.workers);
+    ctl_format_size(o->disk.free, free_text);
+    ctl_format_size(o->disk.size, size_text);
+    printf("disk         %s of %s are free\n", free_text, size_text);
+}
+
+static void print_all_json(const struct ctl *ctl, json_t *status, const struct outlook *o)
+{
+    json_object_set_new(
+        status, "verdict",
+        json_string(ctl->node.running ? verdict_name(o->word) : "not running"));
+    json_object_set(status, "problems", o->problems);
+    json_object_set_new(status, "disk",
+                        json_pack("{s:I, s:I}", "free", (json_int_t)o->disk.free, "size",
+                                  (json_int_t)o->disk.size));
+    if (o->processes_known)
+        json_object_set_new(status, "processes",
+                            json_pack("{s:i, s:i}", "master", (int)o->processes.master,
+                                      "workers", (int)o->processes.workers));
+    ctl_print_json(status);
 }
 
 enum ctl_exit ctl_status(struct ctl *ctl)
 {
+    struct outlook o = {.word = VERDICT_OK};
     json_t *status;
     enum ctl_exit code = ctl_request(ctl, json_pack("{s:s}", "do", "status"), &status);
 
     if (code != CTL_FINE)
         return code;
-    if (ctl->json)
-        ctl_print_json(status);
+    look_around(&o);
+    if (ctl->node.running)
+        code = judge(ctl, status, &o);
     else
-        print_status(status);
-    if (!ctl->node.running)
         code = CTL_UNREACHABLE;
-    else if (json_is_true(json_object_get(status, "full")) ||
-             is_copied(json_object_get(status, "peers")) || copies_lack(status))
-        code = CTL_NOT_FINE;
+    if (o.problems == NULL)
+        o.problems = json_array();
+    if (ctl->json) {
+        print_all_json(ctl, status, &o);
+    } else {
+        print_verdict(ctl, status, &o);
+        print_status(status);
+        print_around(&o);
+    }
+    json_decref(o.problems);
     json_decref(status);
     return code;
 }

@@ -801,6 +801,7 @@ static enum err blocks(struct peers *p, struct peer *peer,
             peer->figures.refused++;
             log_dropped(peer, refusal(p, bytes, len), now_ms);
         } else if (taken == CORE_NEWER) {
+            peer->figures.newer++;
             log_dropped(peer,
                         "sent a block of a newer version: run that version here, too",
                         now_ms);

@@ -128,6 +128,7 @@ struct peer_figures {
     bool known;        /* it has said in this conversation what it holds */
     uint64_t lacks;    /* blocks that it does not hold yet, as its last HAVE says */
     uint64_t sent, received, forged, stale, refused;
+    uint64_t newer; /* blocks of a newer version than this one knows; they wait */
 };
 /* Peers say that more than one process with this node's key is alive: an alarm. */
 bool peers_copied(const struct peers *p);

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from harness import AGICALL, TALLYCTL, call, eventually, run
-from test_cluster import Cluster
+from cluster import Cluster
 
 
 def lines_of(node, *words):
