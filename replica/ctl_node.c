@@ -14,7 +14,12 @@
 #include "replica/key.h"
 #include "replica/streams.h"
 
-enum { CONNECT_TRY_MS = 100 }; /* between one dial and the next */
+enum {
+    CONNECT_TRY_MS = 100, /* between one dial and the next */
+    /* Until a request is sent again: one that reached a process in its last moment can get lost, and
+     * every request may be made twice. */
+    RESEND_MS = 1000,
+};
 
 static enum err complain(const char *what, const char *path)
 {
@@ -83,6 +88,8 @@ static int connect_node(struct ctl_node *node)
         failed = nng_socket_set_ms(node->socket, NNG_OPT_RECONNMINT, CONNECT_TRY_MS);
     if (failed == 0)
         failed = nng_socket_set_ms(node->socket, NNG_OPT_RECONNMAXT, CONNECT_TRY_MS);
+    if (failed == 0)
+        failed = nng_socket_set_ms(node->socket, NNG_OPT_REQ_RESENDTIME, RESEND_MS);
     if (failed == 0)
         failed = nng_socket_set_ms(node->socket, NNG_OPT_SENDTIMEO, CTL_REPLY_MS);
     if (failed == 0)
