@@ -50,7 +50,8 @@ const struct ctl_command ctl_commands[] = {
      .text =
          "A correction is a count: it is signed, stands in the log with its reason, and\n"
          "reaches all nodes. N is at most 2^31. With the --id that was printed, the same\n"
-         "correction counts once, however often it is asked for. Only a running node counts.\n"
+         "correction counts once, however often it is asked for. Only a running node\n"
+        "counts.\n"
          "\n"
          "Example: three calls of a test are to be taken back\n"
          "  tallyctl add tickets -3 --reason 'test calls of Monday'\n",
