@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nng/protocol/reqrep0/req.h>
+#include <poll.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,16 +29,32 @@ static enum err complain(const char *what, const char *path)
     return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
 }
 
+/* Whether the process that signed the lock lives. */
+static bool signer_lives(int fd)
+{
+    char text[32] = "";
+    long pid = pread(fd, text, sizeof text - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
+
+    return pid <= 0 || kill((pid_t)pid, 0) == 0 || errno == EPERM;
+}
+
 /* A tallyd holds the lock as long as any of its processes lives. To try it takes a moment only, and
- * a tallyd that starts in just that moment tries again. */
+ * a tallyd that starts in just that moment tries again. What is left of one that was killed needs a moment to
+ * let go of it. */
 static enum err see_lock(bool *held)
 {
+    enum { TRIES = 100, TRY_MS = 10 };
     int fd = open("lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
     *held = false;
     if (fd < 0)
         return errno == ENOENT ? ERR_OK : complain("open", "lock");
-    *held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    for (int i = 0; i < TRIES; i++) {
+        *held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        if (!*held || signer_lives(fd))
+            break;
+        poll(NULL, 0, TRY_MS);
+    }
     close(fd);
     return ERR_OK;
 }
