@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "replica/streams.h"
 #include "replica/verify.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/history.h"
@@ -423,6 +424,32 @@ Test(peers, a_node_whose_stream_the_others_have_frozen_counts_on_in_a_new_one)
         cr_assert_eq(forks(c, i), 1, "the proof has reached node %zu", i);
     }
     cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
+
+/* Memory that went wrong, or a peer that lies. */
+static void freeze_all(struct cluster *c, size_t node)
+{
+    const struct streams *streams = core_streams(node_core(cluster_node(c, node)));
+
+    for (struct stream *s = streams->table; s != NULL; s = s->hh.next)
+        s->frozen = true;
+}
+
+Test(peers, a_peer_that_says_of_each_stream_that_it_forks_brings_about_few_new_ones)
+{
+    struct cluster *c = cluster_new(2, 1);
+    struct core_figures figures;
+
+    for (unsigned i = 0; i < 40; i++) {
+        count_many(c, 0, "hits", 1);
+        cluster_run(c, 400);
+        freeze_all(c, 1);
+        cluster_run(c, 100);
+    }
+    core_figures(node_core(cluster_node(c, 0)), &figures);
+    cr_assert_geq(figures.streams, 2);
+    cr_assert_leq(figures.streams, 2 + 20000 / PEERS_RENEW_MS);
     cluster_free(c);
 }
 
