@@ -65,6 +65,9 @@ ctl_run_fn ctl_add;
 ctl_run_fn ctl_get, ctl_counters;
 /* From the log's files, also of a node that runs: ctl_log.c, ctl_verify.c. */
 ctl_run_fn ctl_log, ctl_verify;
+ctl_run_fn ctl_export;
+/* Of tally.conf: ctl_config.c. */
+ctl_run_fn ctl_config;
 /* ctl.c */
 ctl_run_fn ctl_help_run;
 

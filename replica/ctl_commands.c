@@ -51,7 +51,7 @@ const struct ctl_command ctl_commands[] = {
          "A correction is a count: it is signed, stands in the log with its reason, and\n"
          "reaches all nodes. N is at most 2^31. With the --id that was printed, the same\n"
          "correction counts once, however often it is asked for. Only a running node\n"
-        "counts.\n"
+         "counts.\n"
          "\n"
          "Example: three calls of a test are to be taken back\n"
          "  tallyctl add tickets -3 --reason 'test calls of Monday'\n",
@@ -80,6 +80,18 @@ const struct ctl_command ctl_commands[] = {
          "Example:\n"
          "  tallyctl verify && echo untouched\n",
      .run = ctl_verify},
+    {.name = "export",
+     .line = "the audit trail as CSV or JSON lines",
+     .text =
+         "Every count that the log holds, in the order in which it came to be known\n"
+         "here: stream, node, block, time, counter, amount, number, numbers (FINAL or\n"
+         "PROVISIONAL), id, tag. TIME is as for log.\n"
+         "\n"
+         "Example: yesterday's votes for a spreadsheet\n"
+         "  tallyctl export --utc --since 2026-11-22 --until 2026-11-23 >votes.csv\n",
+     .option = {CTL_OPT_FORMAT, CTL_OPT_COUNTER, CTL_OPT_NODE, CTL_OPT_TAG, CTL_OPT_SINCE,
+                CTL_OPT_UNTIL},
+     .run = ctl_export},
     {.name = "checkpoint",
      .line = "make a checkpoint now",
      .text = "Ends once it is on disk.\n"
@@ -93,6 +105,20 @@ const struct ctl_command ctl_commands[] = {
              "  tallyctl key --fingerprint\n",
      .option = {CTL_OPT_FINGERPRINT},
      .run = ctl_key},
+    {.name = "config",
+     .args = "check|show [FILE]",
+     .least = 1,
+     .most = 2,
+     .line = "check a tally.conf, or show what is in force by it",
+     .text =
+         "check reads the file as tallyd would, scripts included, and names the first\n"
+         "mistake with its line. show tells every value and the line it stands on, or\n"
+         "that it is the default. A node that runs has what it last read: see SIGHUP.\n"
+         "\n"
+         "Example: before the node reads it\n"
+         "  tallyctl config check /etc/tally/tally.conf\n",
+     .subject = CTL_ON_NOTHING,
+     .run = ctl_config},
     {.name = "help",
      .args = "[COMMAND]",
      .most = 1,
