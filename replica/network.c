@@ -42,6 +42,9 @@ struct way {
     struct network *network;
     atomic_int pipes;  /* 0 or 1; written by nng's threads */
     atomic_bool fresh; /* a pipe has come, and the peer was not greeted over it */
+    atomic_bool
+        worn; /* a pipe has gone: ways_renew() makes another way; written by nng's threads */
+    uint64_t made_ms;
 };
 
 struct network {
@@ -236,7 +239,7 @@ static void on_send(void *arg, size_t peer, const uint8_t *bytes, size_t len)
     nng_msg *msg;
 
     if (peer >= n->count || atomic_load(&n->way[peer]->pipes) == 0 ||
-        nng_msg_alloc(&msg, 0) != 0)
+        atomic_load(&n->way[peer]->worn) || nng_msg_alloc(&msg, 0) != 0)
         return;
     if (nng_msg_append(msg, bytes, len) != 0 ||
         nng_sendmsg(n->way[peer]->socket, msg, NNG_FLAG_NONBLOCK) != 0)
@@ -249,11 +252,12 @@ static void on_way_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
 
     (void)pipe;
     if (event == NNG_PIPE_EV_REM_POST) {
+        atomic_store(&way->worn, true);
         atomic_fetch_sub(&way->pipes, 1);
-        return;
+    } else {
+        atomic_fetch_add(&way->pipes, 1);
+        atomic_store(&way->fresh, true);
     }
-    atomic_fetch_add(&way->pipes, 1);
-    atomic_store(&way->fresh, true);
     uv_async_send(&way->network->reached);
 }
 
@@ -310,6 +314,7 @@ static enum err way_new(struct network *n, const struct conf_peer *peer,
     if (failed == 0) {
         way->peer = *peer;
         way->network = n;
+        way->made_ms = now();
         failed = way_open(way);
     }
     if (failed == 0) {
@@ -345,6 +350,22 @@ static void way_free(struct way *way)
                   "closing a peer's connection"); /* It stays open, unused. */
     else
         pthread_detach(thread);
+}
+
+/* One socket for one connection. PUSH of nng 1.5.2 may put a pipe that has just gone back among those that wait for
+ * a message (push0_send_cb() takes no notice of push0_pipe_close()): the next message but one is
+ * then sent over freed memory. Not more often than a dialer would dial again. */
+static void ways_renew(struct network *n, uint64_t now_ms)
+{
+    for (size_t i = 0; i < n->count; i++) {
+        struct way *old = n->way[i];
+
+        if (!atomic_load(&old->worn) || now_ms < old->made_ms + NETWORK_REDIAL_MAX_MS)
+            continue;
+        old->made_ms = now_ms; /* Where it fails, it is tried again so much later. */
+        if (way_new(n, &old->peer, &n->way[i]) == ERR_OK)
+            way_free(old);
+    }
 }
 
 /* ---- the list ---- */
@@ -457,6 +478,7 @@ void network_turn(struct network *n, uint64_t now_ms, uint64_t *next_ms)
         if (!n->listening)
             try_to_listen(n);
     }
+    ways_renew(n, now_ms);
     peers_turn(n->peers, now_ms, next_ms);
     if (*next_ms > n->swept_ms + SWEEP_MS)
         *next_ms = n->swept_ms + SWEEP_MS;
