@@ -318,6 +318,7 @@ static void peer_state(const json_t *peer, char *out, size_t size)
 static void print_peer(const json_t *peer, int name_width, int address_width)
 {
     const json_t *heard = json_object_get(peer, "heard_ms");
+    const char *rival_from = text_at(peer, "rival_from");
     json_int_t refused = ctl_number(peer, "refused"), forged = ctl_number(peer, "forged");
     json_int_t of = ctl_number(peer, "fetch_bytes");
     char state[80], when[32] = "never";
@@ -335,8 +336,8 @@ static void print_peer(const json_t *peer, int name_width, int address_width)
     if (json_is_true(json_object_get(peer, "differs")))
         printf("; ITS COUNTERS DIFFER though it holds the same blocks");
     if (json_is_true(json_object_get(peer, "rivals")))
-        printf("; COPIED: another process with its key is alive, too, at %s",
-               text_at(peer, "rival_from"));
+        printf("; COPIED: another process with its key is alive, too%s%s",
+               *rival_from != '\0' ? ", at " : "", rival_from);
     if (refused > 0)
         printf("; %" JSON_INTEGER_FORMAT " of its blocks REFUSED", refused);
     if (forged > 0)
