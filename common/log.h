@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 enum log_level {
+    LOG_LEVEL_NONE = -1, /* for a program that looks for damage, and tells of it itself */
     LOG_LEVEL_ALARM,
     LOG_LEVEL_ERROR,
     LOG_LEVEL_WARN,

@@ -65,7 +65,7 @@ ctl_run_fn ctl_add;
 ctl_run_fn ctl_get, ctl_counters;
 /* From the log's files, also of a node that runs: ctl_log.c, ctl_verify.c. */
 ctl_run_fn ctl_log, ctl_verify;
-ctl_run_fn ctl_export;
+ctl_run_fn ctl_export, ctl_fsck;
 /* Of tally.conf: ctl_config.c. */
 ctl_run_fn ctl_config;
 /* ctl.c */

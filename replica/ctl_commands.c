@@ -80,6 +80,15 @@ const struct ctl_command ctl_commands[] = {
          "Example:\n"
          "  tallyctl verify && echo untouched\n",
      .run = ctl_verify},
+    {.name = "fsck",
+     .line = "what is damaged, what is safe, and what to do",
+     .text =
+         "For a node that does not start. It changes nothing: it reads all that verify\n"
+         "does, tries what a start would do, and says what the next one will.\n"
+         "\n"
+         "Example:\n"
+         "  tallyctl fsck\n",
+     .run = ctl_fsck},
     {.name = "export",
      .line = "the audit trail as CSV or JSON lines",
      .text =

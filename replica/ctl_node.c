@@ -188,7 +188,9 @@ static enum err ask_files(struct ctl_node *node, const json_t *request, json_t *
     enum err err = node->looked ? ERR_OK : read_files(node);
 
     if (err != ERR_OK) {
-        fprintf(stderr, "tallyctl: the state directory cannot be read: %s\n",
+        fprintf(stderr,
+                "tallyctl: the state directory cannot be read: %s; tallyctl fsck tells "
+                "what that means, and what to do\n",
                 err_name(err));
         return err;
     }

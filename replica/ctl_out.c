@@ -128,6 +128,30 @@ int ctl_print_text(const char *text, size_t len)
     return all;
 }
 
+void ctl_print_wrapped(const char *text, int at, int indent)
+{
+    enum { COLUMNS = 79 };
+    bool first = true;
+
+    while (*text != '\0') {
+        int len = (int)strcspn(text, " ");
+
+        if (!first && at + 1 + len > COLUMNS) {
+            printf("\n%*s", indent, "");
+            at = indent;
+        } else if (!first) {
+            putchar(' ');
+            at++;
+        }
+        printf("%.*s", len, text);
+        at += len;
+        text += len;
+        text += strspn(text, " ");
+        first = false;
+    }
+    putchar('\n');
+}
+
 /* ASCII whatever is in it: JSON allows it, and nothing in it can speak to a terminal. */
 void ctl_print_json(const json_t *json)
 {

@@ -24,6 +24,9 @@ const char *ctl_color(enum ctl_color color);
 /* A text of strangers, such as a tag: whatever could speak to a terminal, or is not in the locale's character set,
  * as \xNN, and a backslash as \\. Returns how many columns it took. */
 int ctl_print_text(const char *text, size_t len);
+/* A sentence and a newline, broken at blanks so that it fits 80 columns: it begins in column `at`, and further
+ * lines do in column `indent`. */
+void ctl_print_wrapped(const char *text, int at, int indent);
 void ctl_print_json(const json_t *json);
 
 /* "tallyctl: ", the sentence, a newline. Control bytes and what is not UTF-8 become '?'. */

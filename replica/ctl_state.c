@@ -159,9 +159,12 @@ static enum ctl_exit judge(struct ctl *ctl, const json_t *status, struct outlook
 
 static void print_problem(const json_t *problem, bool bad)
 {
-    printf("%s%s%s: %s\n    %s\n", ctl_color(bad ? CTL_BAD : CTL_WARN),
-           bad ? "NOT OK" : "ATTENTION", ctl_color(CTL_PLAIN), text_at(problem, "what"),
-           text_at(problem, "do"));
+    const char *word = bad ? "NOT OK" : "ATTENTION";
+
+    printf("%s%s%s: ", ctl_color(bad ? CTL_BAD : CTL_WARN), word, ctl_color(CTL_PLAIN));
+    ctl_print_wrapped(text_at(problem, "what"), (int)strlen(word) + 2, 2);
+    fputs("    ", stdout);
+    ctl_print_wrapped(text_at(problem, "do"), 4, 4);
 }
 
 static void print_well(const json_t *status, const struct outlook *o)
