@@ -320,36 +320,3 @@ Test(copies, many_counts_are_answered_once_each_in_their_order_under_loss)
     cr_expect_eq(figures(c, 0).waiting, 0);
     cluster_free(c);
 }
-
-Test(copies, those_who_wait_are_answered_once_when_the_node_goes_over_to_a_checkpoint)
-{
-    struct cluster *c = cluster_new(2, 1);
-    struct core_figures before, after;
-    struct id id;
-    uint64_t fresh, again;
-
-    /* Node 1 was wiped, and what it lacks is gone from node 0's log. */
-    cluster_fill(c, 0, "old", false, 60);
-    cluster_run(c, 3000);
-    cluster_crash(c, 1);
-    cluster_wipe(c, 1);
-    cluster_list(c, 0, 1, false);
-    cluster_fill(c, 0, "old", false, 60);
-    cluster_list(c, 0, 1, true);
-    cluster_start(c, 1);
-    cluster_run(c, 2050); /* join-wait: it counts. */
-    cluster_set_copies(c, 1, 2, 600000);
-    before = figures(c, 1);
-    cut_both(c, 0, 1, false);
-    fresh = cluster_ask(c, 1, "hits", &id);
-    again = cluster_ask_again(c, 1, "hits", &id);
-    for (unsigned ms = 0; ms < 60000 && !cluster_equal(c); ms += 100)
-        cluster_run(c, 100);
-    after = figures(c, 1);
-    cr_assert(cluster_equal(c));
-    cr_expect_gt(after.items, before.items);
-    cr_expect_eq(status(c, 1, fresh), STATUS_PROVISIONAL);
-    cr_expect_eq(answer(c, 1, fresh).number, 1);
-    cr_expect_eq(answer(c, 1, again).number, 1);
-    cluster_free(c);
-}

@@ -1402,3 +1402,45 @@ Test(core, a_node_that_begins_one_stream_beside_the_other_is_refused_at_some_poi
                      i < CORE_OPEN_STREAMS ? CORE_TAKEN : CORE_REFUSED);
     }
 }
+
+Test(core, who_waits_for_copies_is_answered_by_the_core_that_takes_over)
+{
+    struct core_config second = history_config(2, 900);
+    struct core *other = core_new(&second), *new = core_new(&config);
+    struct history others = {0};
+    struct msg_count_req req;
+    struct msg_count_rep rep;
+    struct reader r;
+    struct writer w;
+
+    want_copies(2, 2);
+    gather(1, "a", 1);
+    commit();
+    req = req_now(1, "a", 1);
+    cr_assert_eq(ask(&req, 9, &rep), CORE_WAITS);
+    /* Another node holds this one's block, and one of its own. */
+    cr_assert_eq(history_replay(&history, other), ERR_OK);
+    req = history_req(2, "a", 1);
+    cr_assert_eq(core_count(other, &req, 0, ROOM, &rep), CORE_WAITS);
+    history_commit(&others, other, 1, reply, NULL);
+    w = writer_of(malloc(core_encoded_max(other)), core_encoded_max(other));
+    core_encode_state(other, &w);
+    r = reader_of(w.start, w.len);
+    cr_assert_eq(core_adopt(new, core, &r), ERR_OK);
+    cr_assert_eq(core_adopt_own(new, core), ERR_OK);
+    core_take_over(new, core);
+    core_free(core);
+    core = new;
+    reply_count = 0;
+    at(5000);
+    cr_expect_eq(reply_count, 0);
+    copied(1);
+    cr_assert_eq(reply_count, 2);
+    cr_expect_eq(replies[0].ticket, 1);
+    cr_expect_eq(replies[1].ticket, 9);
+    cr_expect_eq(replies[1].rep.number, 1);
+    cr_expect_eq(replies[1].rep.total, 2, "as the new state has it");
+    free(w.start);
+    history_free(&others);
+    core_free(other);
+}
