@@ -66,20 +66,18 @@ class Copies(Cluster):
         a, b, c = self.trio()
         load = self.load(a, calls=4000)
         for turn in range(KILLS):
-            member = (b, c)[turn % 2]
+            member, before = (b, c)[turn % 2], len(a.log())
             member.kill()
             time.sleep(random.uniform(0, 0.3))
             member.launch()
             self.wait_counting(member)
-            self.wait_connected(member, a)
+            # Not what status says of it: for some seconds that is of its life before.
+            a.wait_log(f"peer {member.name}: connected", 20, before)
+            eventually(lambda: a.peer(member.name)["behind"] == 0, 20, "it has caught up")
         code, result = load.result()
         self.assertEqual((code, result["failed"]), (0, 0), result)
         self.assertEqual(sorted(load.numbers()), list(range(1, 4001)))
         self.assertSame([a, b, c])
-
-    def wait_connected(self, member, other):
-        eventually(lambda: other.peer(member.name)["behind"] == 0 or
-                   other.peer(member.name)["connected"], 20, f"{member.name} is back")
 
     def test_no_call_fails_while_the_state_process_is_killed_again_and_again(self):
         # Until its peers have found it again, a node that starts keeps callers waiting, for so long at most.
