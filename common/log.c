@@ -94,15 +94,3 @@ void log_write(enum log_level level, const char *format, ...)
     if (write(STDERR_FILENO, line, len + 1) < 0)
         return;
 }
-
-int log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint64_t *suppressed)
-{
-    if (limit->last_ms != 0 && now_ms - limit->last_ms < 1000) {
-        limit->suppressed++;
-        return 0;
-    }
-    limit->last_ms = now_ms;
-    *suppressed = limit->suppressed;
-    limit->suppressed = 0;
-    return 1;
-}

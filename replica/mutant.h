@@ -5,8 +5,8 @@
 #ifndef REPLICA_MUTANT_H
 #define REPLICA_MUTANT_H
 
-/* name, and what is done instead. */
-#define MUTANTS(X)                                                                   \
+/* name, and what is done instead. The first are for a node alone, the others for a cluster. */
+#define NODE_MUTANTS(X)                                                              \
     X(answer_before_sync, "counts are answered, and then synced")                    \
     X(retry_sync, "a sync that failed is tried again")                               \
     X(trust_tail, "recovery does not write again the tail that it relies on")        \
@@ -30,6 +30,11 @@
     X(cut_at_once, "the log is cut after one look at its end")                       \
     X(remove_early, "recovery removes a checkpoint before the log is read")          \
     X(believe_second, "what recovery writes again is not looked at again")
+
+#define CLUSTER_MUTANTS(X) \
+    X(have_early, "HAVE says that blocks are held which are not durable yet")
+
+#define MUTANTS(X) NODE_MUTANTS(X) CLUSTER_MUTANTS(X)
 
 #define MUTANT_NAME(name, text) MUTANT_##name,
 enum mutant { MUTANT_none, MUTANTS(MUTANT_NAME) MUTANT_COUNT };

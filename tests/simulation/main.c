@@ -1,5 +1,5 @@
-/* sim: one node, simulated from a seed, with all that a machine can do to it; and what is
- * promised of it checked after every step. */
+/* sim: one node, or a cluster of them, simulated from a seed, with all that machines and networks can do to them; and
+ * what is promised checked after every step. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -12,14 +12,17 @@
 
 #include "tests/simulation/pool.h"
 
-enum { MUTANT_SEEDS = 300, SHOWN_MAX = 5, TASKS_MAX = 64, SAID_MAX = 100 };
+enum { MUTANT_SEEDS = 300, SHOWN_MAX = 12, TASKS_MAX = 64, SAID_MAX = 100 };
 
 static const char usage[] =
-    "usage: sim --seed S [--hours H] [--verbose | --shrink]\n"
-    "       sim --seeds A..B [--hours H] [--jobs N]\n"
-    "       sim --kept FILE       the histories of a list: each line a seed, and hours\n"
-    "       sim --mutants         break one rule after another: is each noticed?\n"
-    "  --hours H       simulated time of one history (default 1)\n"
+    "usage: sim [--cluster] --seed S [--minutes M] [--verbose | --shrink]\n"
+    "       sim [--cluster] --seeds A..B [--minutes M] [--jobs N]\n"
+    "       sim [--cluster] --mutants   break one rule after another: is each noticed?\n"
+    "       sim --kept FILE             the histories of a list: each line a seed, and minutes;\n"
+    "                                   before them the word cluster where it is of one\n"
+    "  --cluster       one to seven nodes and the network between them, instead of one node\n"
+    "  --minutes M     simulated time of one history, before faults cease (default: 60 for a\n"
+    "                  node, 6 for a cluster); --hours H: likewise\n"
     "  --without F,..  leave out kinds of faults; --without list names them\n"
     "  --mutant NAME   break a rule; --mutant list names them\n"
     "  --verbose       tell the history\n"
@@ -31,7 +34,8 @@ struct options {
     struct sim_options sim;
     uint64_t first, last;
     unsigned jobs;
-    const char *kept;
+    const char *kept, *mutant;
+    char *without;
     bool many, one, mutants, shrink;
 };
 
@@ -51,16 +55,14 @@ struct totals {
 
 static void add(struct totals *t, const struct report *r)
 {
-    const uint64_t *from = (const uint64_t *)(const void *)&r->result;
-    uint64_t *to = (uint64_t *)(void *)&t->sum;
-
     t->histories++;
     t->failed += r->failed;
     if (r->failed)
         return;
     t->hash += r->result.hash;
-    for (size_t i = 0; i < sizeof t->sum / sizeof *to; i++)
-        to[i] += from[i];
+    t->sum.simulated_ms += r->result.simulated_ms;
+    for (size_t i = 0; i < FIGURES_MAX; i++)
+        t->sum.figure[i] += r->result.figure[i];
 }
 
 static void print_failed(const struct report *r)
@@ -85,7 +87,7 @@ static double cpu_seconds(void)
                1e6;
 }
 
-static void print_summary(const struct totals *t)
+static void print_summary(const struct options *o, const struct totals *t)
 {
     const struct sim_result *r = &t->sum;
     double hours = (double)r->simulated_ms / 3600000, cpu = cpu_seconds(), load[3] = {0};
@@ -93,28 +95,7 @@ static void print_summary(const struct totals *t)
     getloadavg(load, 3);
     printf("histories    %" PRIu64 ", %" PRIu64 " broke\n", t->histories, t->failed);
     printf("simulated    %.1f hours\n", hours);
-    printf("calls        %" PRIu64 "; counts asked %" PRIu64 ", answered FINAL %" PRIu64
-           " (%" PRIu64 " of them repeats), UNKNOWN %" PRIu64 ", UNAVAILABLE %" PRIu64
-           ", refused %" PRIu64 "\n",
-           r->calls, r->asked, r->answered, r->repeats, r->unknown, r->unavailable,
-           r->refused);
-    printf("log          %" PRIu64 " blocks with %" PRIu64 " counts at the end; %" PRIu64
-           " segments and checkpoints made, %" PRIu64 " segments released\n",
-           r->blocks, r->counts, r->makes, r->removed);
-    printf("starts       %" PRIu64 ": %" PRIu64 " recovered, %" PRIu64
-           " rightly refused; %" PRIu64 " full replays\n",
-           r->runs, r->recoveries, r->refusals, r->replays);
-    printf("faults      ");
-    for (unsigned i = 0; i < FAULT_COUNT; i++)
-        printf(" %s %" PRIu64 "%s", fault_names[i], r->faults[i],
-               i + 1 < FAULT_COUNT ? "," : "\n");
-    printf("disk         %" PRIu64 " operations; failed: reads %" PRIu64
-           ", writes %" PRIu64 ", syncs %" PRIu64 ", removes %" PRIu64 ", makes %" PRIu64
-           "; makes without room %" PRIu64 ", cut off %" PRIu64 ", cache lost %" PRIu64
-           "\n",
-           r->disk.operations, r->disk.read_errors + r->disk.list_errors,
-           r->disk.write_errors, r->disk.sync_errors, r->disk.remove_errors,
-           r->disk.make_errors, r->disk.made_full, r->disk.half_made, r->disk.evicted);
+    o->sim.kind->print(r);
     printf(
         "speed        %.0f simulated hours per CPU minute (%.1f CPU seconds, load %.1f)\n",
         cpu > 0 ? hours * 60 / cpu : 0, cpu, load[0]);
@@ -155,45 +136,75 @@ static int run_many(const struct options *o)
         tasks[i] = (struct task){
             .options = o->sim, .first = o->first + i, .step = jobs, .last = o->last};
     pool_run(tasks, t.wanted < jobs ? (size_t)t.wanted : jobs, jobs, on_report, &t);
-    print_summary(&t);
+    print_summary(o, &t);
     return t.failed > 0;
 }
 
-static int run_kept(const struct options *o)
+/* One line: [cluster] SEED [MINUTES] and then what is said of it. False where it is none. */
+static bool parse_kept(const char *line, struct sim_options *sim)
 {
-    FILE *file = fopen(o->kept, "r");
+    const char *cluster = "cluster ";
+    double minutes;
+    int n;
+
+    sim->kind = &kind_node;
+    if (strncmp(line, cluster, strlen(cluster)) == 0) {
+        sim->kind = &kind_cluster;
+        line += strlen(cluster);
+    }
+    n = sscanf(line, "%" SCNu64 " %lf", &sim->seed, &minutes);
+    sim->length_ms = n == 2 ? (uint64_t)(minutes * 60000) : sim->kind->length_ms;
+    return n >= 1;
+}
+
+/* The histories of one kind that stand in the file. */
+static int run_kept_of(struct options *o, FILE *file)
+{
     struct totals t = {0};
     struct report r;
     char line[512];
     unsigned number = 0;
 
+    while (fgets(line, sizeof line, file) != NULL) {
+        struct sim_options sim = o->sim;
+
+        number++;
+        if (line[0] == '#' || line[0] == '\n')
+            continue;
+        if (!parse_kept(line, &sim)) {
+            fprintf(stderr, "sim: %s:%u: a seed was expected, and minutes\n", o->kept,
+                    number);
+            return 2;
+        }
+        if (sim.kind != o->sim.kind)
+            continue;
+        pool_one(&sim, &r);
+        on_report(&t, 0, &r);
+    }
+    print_summary(o, &t);
+    return t.failed > 0;
+}
+
+static int run_kept(struct options *o)
+{
+    static const struct kind *const kinds[] = {&kind_node, &kind_cluster};
+    FILE *file = fopen(o->kept, "r");
+    int worst = 0;
+
     if (file == NULL) {
         fprintf(stderr, "sim: cannot open %s: %s\n", o->kept, strerror(errno));
         return 2;
     }
-    while (fgets(line, sizeof line, file) != NULL) {
-        struct sim_options sim = o->sim;
-        double hours;
-        int n;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        int code;
 
-        number++;
-        n = sscanf(line, "%" SCNu64 " %lf", &sim.seed, &hours);
-        if (line[0] == '#' || line[0] == '\n')
-            continue;
-        if (n < 1) {
-            fprintf(stderr, "sim: %s:%u: a seed was expected, and hours\n", o->kept,
-                    number);
-            fclose(file);
-            return 2;
-        }
-        if (n == 2)
-            sim.length_ms = (uint64_t)(hours * 3600000);
-        pool_one(&sim, &r);
-        on_report(&t, 0, &r);
+        o->sim.kind = kinds[i];
+        rewind(file);
+        code = run_kept_of(o, file);
+        worst = code > worst ? code : worst;
     }
     fclose(file);
-    print_summary(&t);
-    return t.failed > 0;
+    return worst;
 }
 
 /* ---- one ---- */
@@ -205,7 +216,7 @@ static int run_one(const struct options *o)
 
     pool_here(&o->sim, &r);
     add(&t, &r);
-    print_summary(&t);
+    print_summary(o, &t);
     return 0;
 }
 
@@ -222,7 +233,7 @@ static int run_shrink(const struct options *o)
     }
     if (r.failed_ms < best.length_ms)
         best.length_ms = r.failed_ms + 1;
-    for (unsigned i = 0; i < FAULT_COUNT; i++) {
+    for (unsigned i = 0; i < best.kind->fault_count; i++) {
         struct sim_options next = best;
 
         next.without |= 1U << i;
@@ -278,7 +289,8 @@ static int run_mutants(const struct options *o)
 {
     struct task tasks[TASKS_MAX];
     struct mutants m = {.tasks = tasks};
-    size_t count = sim_mutant_count();
+    const struct mutant_names *mutants = o->sim.kind->mutants;
+    size_t count = mutants->count;
 
     for (size_t i = 0; i < count; i++) {
         tasks[i] = (struct task){.options = o->sim,
@@ -286,7 +298,7 @@ static int run_mutants(const struct options *o)
                                  .step = 1,
                                  .last = o->many ? o->last : MUTANT_SEEDS,
                                  .until_failed = true};
-        tasks[i].options.mutant = sim_mutant_name(i);
+        tasks[i].options.mutant = mutants->names[i];
     }
     printf("%-22s seeds  what was said\n", "mutant");
     fflush(stdout);
@@ -323,47 +335,66 @@ static void parse_range(struct options *o, char *text)
     o->many = true;
 }
 
-static void parse_hours(struct options *o, const char *text)
+static void parse_length(struct options *o, const char *text, double unit_ms)
 {
     char *end;
-    double hours = strtod(text, &end);
+    double length = strtod(text, &end);
 
-    if (end == text || *end != '\0' || !(hours > 0 && hours < 1e6))
-        usage_error("--hours takes a number", text);
-    o->sim.length_ms = (uint64_t)(hours * 3600000 + 0.5);
+    if (end == text || *end != '\0' || !(length > 0 && length < 1e6))
+        usage_error("a length takes a number", text);
+    o->sim.length_ms = (uint64_t)(length * unit_ms + 0.5);
 }
 
-static void parse_without(struct options *o, char *text)
+static void set_without(struct sim_options *sim, char *text)
 {
+    const struct kind *kind = sim->kind;
+
     for (char *name = strtok(text, ","); name != NULL; name = strtok(NULL, ",")) {
         unsigned i = 0;
 
-        while (i < FAULT_COUNT && strcmp(fault_names[i], name) != 0)
+        while (i < kind->fault_count && strcmp(kind->faults[i].name, name) != 0)
             i++;
-        if (i == FAULT_COUNT) {
-#define FAULT_LINE(id, text) "  " #id ": " text "\n"
-            fputs("faults:\n" FAULTS(FAULT_LINE), stderr);
+        if (i == kind->fault_count) {
+            for (i = 0; i < kind->fault_count; i++)
+                fprintf(stderr, "  %s: %s\n", kind->faults[i].name, kind->faults[i].text);
             exit(2);
         }
-        o->sim.without |= 1U << i;
+        sim->without |= 1U << i;
     }
 }
 
-static void parse_mutant(struct options *o, const char *name)
+static void set_mutant(struct sim_options *sim, const char *name)
 {
-    if (!sim_mutant_known(name)) {
-        for (size_t i = 0; i < sim_mutant_count(); i++)
-            fprintf(stderr, "%s\n", sim_mutant_name(i));
-        exit(2);
-    }
-    o->sim.mutant = name;
+    const struct mutant_names *mutants = sim->kind->mutants;
+
+    for (size_t i = 0; i < mutants->count; i++)
+        if (strcmp(mutants->names[i], name) == 0)
+            sim->mutant = mutants->names[i];
+    if (sim->mutant != NULL)
+        return;
+    for (size_t i = 0; i < mutants->count; i++)
+        fprintf(stderr, "%s\n", mutants->names[i]);
+    exit(2);
+}
+
+/* What depends on the kind of history, wherever that stood. */
+static void settle(struct options *o)
+{
+    if (o->sim.length_ms == 0)
+        o->sim.length_ms = o->sim.kind->length_ms;
+    if (o->without != NULL)
+        set_without(&o->sim, o->without);
+    if (o->mutant != NULL)
+        set_mutant(&o->sim, o->mutant);
 }
 
 static void parse(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {{"seed", required_argument, NULL, 's'},
                                           {"seeds", required_argument, NULL, 'S'},
+                                          {"cluster", no_argument, NULL, 'c'},
                                           {"hours", required_argument, NULL, 'h'},
+                                          {"minutes", required_argument, NULL, 'n'},
                                           {"without", required_argument, NULL, 'w'},
                                           {"mutant", required_argument, NULL, 'm'},
                                           {"mutants", no_argument, NULL, 'M'},
@@ -385,13 +416,19 @@ static void parse(struct options *o, int argc, char **argv)
             parse_range(o, optarg);
             break;
         case 'h':
-            parse_hours(o, optarg);
+            parse_length(o, optarg, 3600000);
+            break;
+        case 'n':
+            parse_length(o, optarg, 60000);
+            break;
+        case 'c':
+            o->sim.kind = &kind_cluster;
             break;
         case 'w':
-            parse_without(o, optarg);
+            o->without = optarg;
             break;
         case 'm':
-            parse_mutant(o, optarg);
+            o->mutant = optarg;
             break;
         case 'M':
             o->mutants = true;
@@ -419,11 +456,12 @@ static void parse(struct options *o, int argc, char **argv)
         usage_error("nothing to do", "name a seed");
     if (o->jobs == 0)
         usage_error("--jobs", "0");
+    settle(o);
 }
 
 int main(int argc, char **argv)
 {
-    struct options o = {.jobs = 2, .sim = {.length_ms = 60 * 60 * 1000}};
+    struct options o = {.jobs = 2, .sim = {.kind = &kind_node}};
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (sodium_init() < 0) {

@@ -44,14 +44,15 @@ static void send_report(void)
 void replay_command(const struct sim_options *o, char *to, size_t size)
 {
     const char *sep = " --without ";
-    size_t len =
-        (size_t)snprintf(to, size, "build/bin/sim --seed %llu --hours %g",
-                         (unsigned long long)o->seed, (double)o->length_ms / 3600000.0);
+    size_t len = (size_t)snprintf(to, size, "build/bin/sim%s --seed %llu --minutes %.9g",
+                                  o->kind->option, (unsigned long long)o->seed,
+                                  (double)o->length_ms / 60000.0);
 
-    for (unsigned i = 0; i < FAULT_COUNT && len < size; i++) {
+    for (unsigned i = 0; i < o->kind->fault_count && len < size; i++) {
         if ((o->without & (1U << i)) == 0)
             continue;
-        len += (size_t)snprintf(to + len, size - len, "%s%s", sep, fault_names[i]);
+        len +=
+            (size_t)snprintf(to + len, size - len, "%s%s", sep, o->kind->faults[i].name);
         sep = ",";
     }
     if (o->mutant != NULL && len < size)
@@ -109,7 +110,7 @@ static void run_here(const struct sim_options *options)
     report.options = *options;
     report.failed = false;
     alarm(SECONDS_MAX);
-    sim_run(options, &report.result);
+    options->kind->run(options, &report.result);
     alarm(0);
 }
 

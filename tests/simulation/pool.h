@@ -3,8 +3,9 @@
 #ifndef SIMULATION_POOL_H
 #define SIMULATION_POOL_H
 #include <stdbool.h>
+#include <stddef.h>
 
-#include "tests/simulation/sim.h"
+#include "tests/simulation/kind.h"
 
 enum { REPORT_MAX = 12 * 1024 };
 

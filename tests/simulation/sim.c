@@ -1,85 +1,27 @@
 #include "tests/simulation/sim.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <sodium.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/log.h"
-#include "replica/mutant.h"
 #include "tests/simulation/broken.h"
 #include "tests/simulation/fastcrypto.h"
 #include "tests/simulation/trace.h"
 
 enum { CALM_MS = 10 * 60 * 1000 };
 
-#define FAULT_NAME(name, text) #name,
-const char *const fault_names[FAULT_COUNT] = {FAULTS(FAULT_NAME)};
+static_assert(sizeof(struct sim_figures) <= FIGURES_MAX * sizeof(uint64_t), "they fit");
 
-/* Mutants that are not in replica/: the disk plays them. */
-static const char *const disk_mutants[] = {"sync_nothing", "no_folder_sync"};
-enum { DISK_MUTANTS = sizeof disk_mutants / sizeof *disk_mutants };
-
-#define MUTANT_TEXT(name, text) #name,
-static const char *const mutants[] = {MUTANTS(MUTANT_TEXT)};
-enum mutant mutant_active;
-
-static struct sim *running; /* for log lines, which know no simulation */
-
-/* In the place of common/log.c: the node's log is a part of what is told, and alarms are
- * promises. */
-void log_write(enum log_level level, const char *format, ...)
+static void on_alarm(void *arg, const char *line)
 {
-    static const char *const names[] = {"alarm", "error", "warning", "info", "debug"};
-    char line[512];
-    va_list args;
-    size_t len;
+    struct sim *s = arg;
+    size_t len = strlen(s->alarms);
 
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    trace_log(names[level], line);
-    if (running == NULL || level != LOG_LEVEL_ALARM)
-        return;
-    running->alarmed = true;
-    len = strlen(running->alarms);
-    snprintf(running->alarms + len, sizeof running->alarms - len, "%s; ", line);
-}
-
-/* ---- mutants ---- */
-
-size_t sim_mutant_count(void)
-{
-    return MUTANT_COUNT - 1 + DISK_MUTANTS;
-}
-
-const char *sim_mutant_name(size_t index)
-{
-    return index < DISK_MUTANTS ? disk_mutants[index] : mutants[index - DISK_MUTANTS];
-}
-
-bool sim_mutant_known(const char *name)
-{
-    for (size_t i = 0; i < sim_mutant_count(); i++)
-        if (strcmp(sim_mutant_name(i), name) == 0)
-            return true;
-    return false;
-}
-
-static void set_mutant(struct sim *s, const char *name)
-{
-    struct simdisk_mutants *of_disk = simdisk_mutants(s->disk);
-
-    mutant_active = MUTANT_none;
-    if (name == NULL)
-        return;
-    of_disk->no_sync = strcmp(name, "sync_nothing") == 0;
-    of_disk->no_folder_sync = strcmp(name, "no_folder_sync") == 0;
-    for (size_t i = 0; i < MUTANT_COUNT - 1; i++)
-        if (strcmp(mutants[i], name) == 0)
-            mutant_active = (enum mutant)(i + 1);
+    s->alarmed = true;
+    snprintf(s->alarms + len, sizeof s->alarms - len, "%s; ", line);
 }
 
 /* ---- the plan ---- */
@@ -150,55 +92,12 @@ static void set_rates(struct sim *s)
                                     .make_ms = 50};
 }
 
-/* ---- events: a heap, the earliest first, and of one moment the one that was added first
- * ---- */
-
-static bool event_before(const struct event *a, const struct event *b)
-{
-    return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->order < b->order);
-}
+/* ---- events ---- */
 
 void event_add(struct sim *s, uint64_t in_ms, enum event_kind kind, uint64_t number,
                void *of)
 {
-    size_t at = s->event_count++;
-
-    if (at == s->event_size) {
-        s->event_size = at == 0 ? 256 : 2 * at;
-        s->events = realloc(s->events, s->event_size * sizeof *s->events);
-        if (s->events == NULL)
-            abort();
-    }
-    s->events[at] = (struct event){.at_ms = s->now_ms + in_ms,
-                                   .order = s->event_order++,
-                                   .kind = kind,
-                                   .number = number,
-                                   .of = of};
-    while (at > 0 && event_before(&s->events[at], &s->events[(at - 1) / 2])) {
-        struct event e = s->events[at];
-
-        s->events[at] = s->events[(at - 1) / 2];
-        s->events[(at - 1) / 2] = e;
-        at = (at - 1) / 2;
-    }
-}
-
-static struct event event_next(struct sim *s)
-{
-    struct event first = s->events[0], last = s->events[--s->event_count];
-    size_t at = 0, child;
-
-    while ((child = 2 * at + 1) < s->event_count) {
-        if (child + 1 < s->event_count &&
-            event_before(&s->events[child + 1], &s->events[child]))
-            child++;
-        if (!event_before(&s->events[child], &last))
-            break;
-        s->events[at] = s->events[child];
-        at = child;
-    }
-    s->events[at] = last;
-    return first;
+    schedule_add(&s->schedule, s->now_ms + in_ms, (int)kind, number, of);
 }
 
 /* About `mean` from now. */
@@ -340,14 +239,14 @@ static void repeat(struct sim *s, const struct event *e)
     if (s->calm)
         return;
     for (size_t i = 0; i < 4; i++)
-        if (kinds[i] == e->kind)
+        if ((int)kinds[i] == e->kind)
             event_about(s, means[i], kinds[i]);
 }
 
 static void handle(struct sim *s, const struct event *e)
 {
     repeat(s, e);
-    switch (e->kind) {
+    switch ((enum event_kind)e->kind) {
     case EVENT_CALL:
         if (!s->calm)
             clients_call(s);
@@ -429,12 +328,10 @@ static void finish(struct sim *s)
     node_close(s->process.node);
 }
 
-static void result_take(struct sim *s)
+static void figures_take(struct sim *s)
 {
-    struct sim_result *r = s->result;
+    struct sim_figures *r = s->result;
 
-    r->hash = trace_hash();
-    r->simulated_ms = s->now_ms;
     r->blocks = history_frames(s->history);
     r->counts = history_counts(s->history);
     r->disk = *simdisk_counts(s->disk);
@@ -501,6 +398,7 @@ static void begin(struct sim *s)
     uint8_t seed[crypto_sign_SEEDBYTES];
 
     trace_begin(s->options->seed, &s->now_ms, s->options->verbose);
+    trace_on_alarm(on_alarm, s);
     rng_seed(&s->rng, s->options->seed, 2);
     rng_seed(&s->clients, s->options->seed, 3);
     rng_seed(&s->fault, s->options->seed, 4);
@@ -513,7 +411,8 @@ static void begin(struct sim *s)
     s->disk = simdisk_new(s->options->seed, &watch);
     s->history = history_new(s->crypto);
     set_rates(s);
-    set_mutant(s, s->options->mutant);
+    mutants_set(s->options->mutant);
+    *simdisk_mutants(s->disk) = mutants_of_disk(s->options->mutant);
     clients_begin(s);
     event_add(s, 0, EVENT_START, 0, NULL);
     event_about(s, s->plan.call_ms, EVENT_CALL);
@@ -525,33 +424,75 @@ static void begin(struct sim *s)
 
 static void end(struct sim *s)
 {
-    while (s->event_count > 0)
-        free(s->events[--s->event_count].of);
+    schedule_clear(&s->schedule);
     clients_end(s);
     history_free(s->history);
     simdisk_free(s->disk);
     simcopy_free(s->copy.files);
     free(s->copy.history);
     free(s->process.queue);
-    free(s->events);
 }
 
-void sim_run(const struct sim_options *options, struct sim_result *result)
+static void run(const struct sim_options *options, struct sim_result *result)
 {
-    struct sim s = {.options = options, .result = result};
+    struct sim_figures figures = {0};
+    struct sim s = {.options = options, .result = &figures};
     struct event e;
 
-    *result = (struct sim_result){0};
-    running = &s;
     begin(&s);
     do {
-        e = event_next(&s);
+        e = schedule_next(&s.schedule);
         if (e.at_ms > s.now_ms)
             s.now_ms = e.at_ms;
         handle(&s, &e);
     } while (e.kind != EVENT_END);
     finish(&s);
-    result_take(&s);
+    figures_take(&s);
+    *result = (struct sim_result){.hash = trace_hash(), .simulated_ms = s.now_ms};
+    memcpy(result->figure, &figures, sizeof figures);
+    trace_on_alarm(NULL, NULL);
     end(&s);
-    running = NULL;
 }
+
+/* ---- what is said of it ---- */
+
+#define FAULT_NAME(name, text) {#name, text},
+static const struct fault_name fault_names[FAULT_COUNT] = {FAULTS(FAULT_NAME)};
+
+static void print(const struct sim_result *sum)
+{
+    struct sim_figures figures;
+    const struct sim_figures *r = &figures;
+
+    memcpy(&figures, sum->figure, sizeof figures);
+    printf("calls        %" PRIu64 "; counts asked %" PRIu64 ", answered FINAL %" PRIu64
+           " (%" PRIu64 " of them repeats), UNKNOWN %" PRIu64 ", UNAVAILABLE %" PRIu64
+           ", refused %" PRIu64 "\n",
+           r->calls, r->asked, r->answered, r->repeats, r->unknown, r->unavailable,
+           r->refused);
+    printf("log          %" PRIu64 " blocks with %" PRIu64 " counts at the end; %" PRIu64
+           " segments and checkpoints made, %" PRIu64 " segments released\n",
+           r->blocks, r->counts, r->makes, r->removed);
+    printf("starts       %" PRIu64 ": %" PRIu64 " recovered, %" PRIu64
+           " rightly refused; %" PRIu64 " full replays\n",
+           r->runs, r->recoveries, r->refusals, r->replays);
+    printf("faults      ");
+    for (unsigned i = 0; i < FAULT_COUNT; i++)
+        printf(" %s %" PRIu64 "%s", fault_names[i].name, r->faults[i],
+               i + 1 < FAULT_COUNT ? "," : "\n");
+    printf("disk         %" PRIu64 " operations; failed: reads %" PRIu64
+           ", writes %" PRIu64 ", syncs %" PRIu64 ", removes %" PRIu64 ", makes %" PRIu64
+           "; makes without room %" PRIu64 ", cut off %" PRIu64 ", cache lost %" PRIu64
+           "\n",
+           r->disk.operations, r->disk.read_errors + r->disk.list_errors,
+           r->disk.write_errors, r->disk.sync_errors, r->disk.remove_errors,
+           r->disk.make_errors, r->disk.made_full, r->disk.half_made, r->disk.evicted);
+}
+
+const struct kind kind_node = {.option = "",
+                               .length_ms = 60 * 60 * 1000,
+                               .faults = fault_names,
+                               .fault_count = FAULT_COUNT,
+                               .mutants = &mutants_of_node,
+                               .run = run,
+                               .print = print};

@@ -11,7 +11,9 @@
 #include "replica/node.h"
 #include "server/asks.h"
 #include "tests/simulation/history.h"
+#include "tests/simulation/kind.h"
 #include "tests/simulation/rng.h"
+#include "tests/simulation/schedule.h"
 #include "tests/simulation/simdisk.h"
 
 /* What may go wrong; a history has some of these, and --without takes one away. */
@@ -34,31 +36,14 @@
     X(burst, "many calls at once")
 #define FAULT_NUMBER(name, text) FAULT_##name,
 enum fault { FAULTS(FAULT_NUMBER) FAULT_COUNT };
-extern const char *const fault_names[FAULT_COUNT];
 
-struct sim_options {
-    uint64_t seed;
-    uint64_t length_ms;
-    uint32_t without; /* bits of faults */
-    int verbose;
-    const char *mutant; /* NULL: none */
-};
-
-struct sim_result {
-    uint64_t hash, simulated_ms;
+/* All of them numbers of 64 bits. */
+struct sim_figures {
     uint64_t calls, asked, answered, unknown, unavailable, refused, repeats;
     uint64_t runs, recoveries, refusals, blocks, counts, makes, removed, replays;
     uint64_t faults[FAULT_COUNT];
     struct simdisk_counts disk;
 };
-
-/* Runs one history; returns only where nothing broke. */
-void sim_run(const struct sim_options *options, struct sim_result *result);
-/* Ids of the mutants that the disk or this harness plays; the others are
- * replica/mutant.h's. */
-bool sim_mutant_known(const char *name);
-size_t sim_mutant_count(void);
-const char *sim_mutant_name(size_t index);
 
 /* ---- what a history draws for itself ---- */
 
@@ -98,13 +83,6 @@ enum event_kind {
     EVENT_END,
 };
 
-struct event {
-    uint64_t at_ms, order;
-    enum event_kind kind;
-    uint64_t number;
-    void *of;
-};
-
 struct call;
 
 struct worker {
@@ -139,7 +117,7 @@ struct batch;
 
 struct sim {
     const struct sim_options *options;
-    struct sim_result *result;
+    struct sim_figures *result;
     struct plan plan;
     uint64_t now_ms, end_ms;
     /* The wall clock: what it said at a moment of now_ms, and how fast it goes since, in millionths. */
@@ -147,9 +125,7 @@ struct sim {
     struct rng rng, clients, fault;
     bool calm; /* faults are over */
 
-    struct event *events;
-    size_t event_count, event_size;
-    uint64_t event_order;
+    struct schedule schedule;
 
     struct simdisk *disk;
     struct history *history;

@@ -656,7 +656,7 @@ static enum err sim_make(struct disk *disk, const struct disk_make *make)
 }
 
 /* The file stands, whole, with its name seen and not yet durable. */
-static void make_file(struct simdisk *d)
+static struct simfile *make_file(struct simdisk *d)
 {
     const struct disk_make *make = &d->making.make;
     struct simfile *f, *replaced = simdisk_find(d, make->name);
@@ -670,6 +670,7 @@ static void make_file(struct simdisk *d)
     f->seen = true;
     file_insert(d, f);
     drop_gone(d);
+    return f;
 }
 
 /* The process dies in the middle of it: it may have come as far as to rename the file. */
@@ -686,6 +687,7 @@ static void make_cut_off(struct simdisk *d)
 
 void simdisk_make_ends(struct simdisk *d)
 {
+    const struct simfile *file;
     enum err err = ERR_OK;
 
     if (!d->making.going || d->making.ended || d->dead)
@@ -705,8 +707,10 @@ void simdisk_make_ends(struct simdisk *d)
     d->making.result = err;
     if (err != ERR_OK)
         return;
-    make_file(d);
+    file = make_file(d);
     folder_sync(d);
+    if (d->watch.made != NULL)
+        d->watch.made(d->watch.arg, file);
 }
 
 static enum err sim_made(struct disk *disk)

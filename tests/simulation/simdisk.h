@@ -43,6 +43,7 @@ struct simdisk_watch {
     void (*synced)(void *arg, const struct simfile *file);
     void (*removes)(void *arg, const struct simfile *file);
     void (*make_begins)(void *arg, uint64_t takes_ms);
+    void (*made)(void *arg, const struct simfile *file); /* it is durable; may be NULL */
     void *arg;
 };
 

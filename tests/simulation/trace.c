@@ -1,15 +1,19 @@
 #include "tests/simulation/trace.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { KEPT = 32, LINE_MAX_BYTES = 512, LOG_MAX_BYTES = 256 };
+#include "common/log.h"
+
+enum { KEPT = 32, LINE_MAX_BYTES = 600, LOG_MAX_BYTES = 480 };
 
 struct entry {
     uint64_t at_ms;
+    const char *actor;
     uint64_t first, second;
     enum trace_kind kind;
     char
@@ -24,6 +28,9 @@ static struct {
     const uint64_t *now_ms;
     uint64_t hash, count;
     int verbose;
+    const char *actor;
+    trace_alarm_fn *alarm;
+    void *alarm_arg;
     struct entry last[KEPT];
 } t;
 
@@ -31,6 +38,7 @@ void trace_begin(uint64_t seed, const uint64_t *now_ms, int verbose)
 {
     memset(&t, 0, sizeof t);
     t.now_ms = now_ms;
+    t.actor = "";
     t.verbose = verbose;
     t.hash = seed ^ UINT64_C(0xcbf29ce484222325);
 }
@@ -44,9 +52,9 @@ static void mix(uint64_t word)
 static size_t entry_text(const struct entry *e, char *to, size_t size)
 {
     uint64_t s = e->at_ms / 1000;
-    size_t len = (size_t)snprintf(to, size, "%3" PRIu64 ":%02u:%02u.%03u ", s / 3600,
+    size_t len = (size_t)snprintf(to, size, "%3" PRIu64 ":%02u:%02u.%03u %s ", s / 3600,
                                   (unsigned)(s / 60 % 60), (unsigned)(s % 60),
-                                  (unsigned)(e->at_ms % 1000));
+                                  (unsigned)(e->at_ms % 1000), e->actor);
 
     if (e->is_log)
         return len + (size_t)snprintf(to + len, size - len, "  | %s\n", e->text);
@@ -67,6 +75,7 @@ static struct entry *entry_next(void)
     struct entry *e = &t.last[t.count++ % KEPT];
 
     e->at_ms = *t.now_ms;
+    e->actor = t.actor;
     return e;
 }
 
@@ -104,14 +113,34 @@ void trace(enum trace_kind kind, uint64_t first, uint64_t second)
     trace_name(kind, "", first, second);
 }
 
-void trace_log(const char *level, const char *line)
+void trace_actor(const char *name)
 {
-    struct entry *e = entry_next();
+    t.actor = name;
+}
 
+void trace_on_alarm(trace_alarm_fn *alarm, void *arg)
+{
+    t.alarm = alarm;
+    t.alarm_arg = arg;
+}
+
+/* In the place of common/log.c. */
+void log_write(enum log_level level, const char *format, ...)
+{
+    static const char *const names[] = {"alarm", "error", "warning", "info", "debug"};
+    struct entry *e = entry_next();
+    char line[LOG_MAX_BYTES - 16];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
     e->is_log = true;
-    snprintf(e->text, sizeof e->text, "%s: %s", level, line);
+    snprintf(e->text, sizeof e->text, "%s: %s", names[level], line);
     if (t.verbose)
         tell(e);
+    if (level == LOG_LEVEL_ALARM && t.alarm != NULL)
+        t.alarm(t.alarm_arg, line);
 }
 
 uint64_t trace_hash(void)

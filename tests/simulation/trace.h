@@ -10,7 +10,7 @@
  * name: its hash counts. */
 #define TRACE_EVENTS(X)                                                               \
     X(START, "run %1 of the state process starts, at the %2. try")                    \
-    X(RECOVERED, "recovered: log ends at LSN %1, %2 blocks read")                     \
+    X(RECOVERED, "recovered: log ends at LSN %1, %2 blocks")                          \
     X(NOT_RECOVERED, "the start failed with error %1")                                \
     X(REFUSED, "the state directory is refused, as it must be: error %1")             \
     X(CUT, "the rotten end of the log was cut at LSN %1: %2 blocks lost, as allowed") \
@@ -53,6 +53,19 @@
     X(WIPED, "the directory is wiped; %1 blocks are gone")                            \
     X(REPLAYED, "a replay of all %1 blocks gives the same state")                     \
     X(TWICE, "another recovery changes nothing")                                      \
+    X(SENT, "sends node %1 %2 bytes")                                                 \
+    X(RECEIVED, "gets %2 bytes of node %1")                                           \
+    X(INJECTED, "somebody throws in a message of node %1 to node %2")                 \
+    X(WAY_CUT, "the way from node %1 to node %2 is cut")                              \
+    X(WAY_MENDED, "the way from node %1 to node %2 is mended")                        \
+    X(THIN, "the way from node %1 to node %2 is slow")                                \
+    X(PAUSED, "stands still for %1 ms")                                               \
+    X(UNLISTED, "node %1 is taken out of its list of peers")                          \
+    X(LISTED, "node %1 stands in its list of peers again")                            \
+    X(CLONED, "node %1 has a clone; resumed: %2")                                     \
+    X(CLONE_ENDS, "the clone of node %1 is no more")                                  \
+    X(CLONE_STAYS, "the first machine of node %1 is no more, its clone stays")        \
+    X(EQUAL, "all nodes are equal, %1 ms after the last fault")                       \
     X(CALM, "no more faults from here on")                                            \
     X(END, "the end: %1 blocks, %2 counts")
 
@@ -62,8 +75,12 @@ enum trace_kind { TRACE_EVENTS(TRACE_KIND) TRACE_KINDS };
 void trace_begin(uint64_t seed, const uint64_t *now_ms, int verbose);
 void trace(enum trace_kind kind, uint64_t first, uint64_t second);
 void trace_name(enum trace_kind kind, const char *name, uint64_t first, uint64_t second);
-/* A line of the node's own log: told with --verbose, not hashed. */
-void trace_log(const char *level, const char *line);
+/* Who does what follows: said before each event, and not copied. "": nobody in particular. */
+void trace_actor(const char *name);
+/* What log_write() of common/log.h is here: a line of a node's own log is told with --verbose, and not hashed. Alarms are
+ * promises: alarm() gets each one; NULL: nobody. */
+typedef void trace_alarm_fn(void *arg, const char *line);
+void trace_on_alarm(trace_alarm_fn *alarm, void *arg);
 
 uint64_t trace_hash(void);
 uint64_t trace_now_ms(void);

@@ -1,0 +1,442 @@
+/* tests/simulation/cluster_check.c: what is promised of a cluster, besides what ledger.c and spy.c look at. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "replica/streams.h"
+#include "tests/simulation/broken.h"
+#include "tests/simulation/cluster.h"
+#include "tests/simulation/history.h"
+#include "tests/simulation/trace.h"
+
+/* Log segments that a node keeps when all peers have all, at most: from the one where the older checkpoint stands to
+ * the one that is written, and the next, which is ready. */
+enum { SEGMENTS_MAX = 5 };
+
+/* ---- answers ---- */
+
+static bool holds_all(const struct member *m, const struct held *said)
+{
+    for (size_t i = 0; i < said->size; i++)
+        if (held_number(&m->ledger.held, i) < held_number(said, i) &&
+            !archive_stream(m->cluster->archive, i)->forked)
+            return false;
+    return true;
+}
+
+/* Whether it holds all that somebody has said that he holds, who has anything; or all have said that they have nothing. */
+static bool has_caught_up(const struct member *m)
+{
+    unsigned silent = 0;
+
+    for (unsigned i = 0; i < m->cluster->plan.nodes; i++) {
+        if (i == m->node || !m->listed[i])
+            continue;
+        if (m->heard[i] && held_blocks(&m->said[i]) > 0 && holds_all(m, &m->said[i]))
+            return true;
+        silent += !m->heard[i] || held_blocks(&m->said[i]) > 0;
+    }
+    return silent == 0;
+}
+
+/* A node that begins waits until it has caught up with somebody, or long enough. */
+void check_joins(struct member *m)
+{
+    if (m->fresh && (has_caught_up(m) || member_time(m).mono_ms >= m->join_ms))
+        m->fresh = false;
+}
+
+static void check_joined(const struct member *m)
+{
+    if (m->fresh)
+        broken("a number is said before the node has caught up with anybody");
+}
+
+/* Not a number that was said before, and is known again. */
+static bool is_of_this_run(const struct member *m, const struct archived_count *counted)
+{
+    struct core_figures figures;
+
+    core_figures(node_core(m->process), &figures);
+    return id_equal(&archive_stream(m->cluster->archive, counted->block->stream)->id,
+                    &figures.stream);
+}
+
+static bool is_this(const struct member *m, const struct archived_count *counted,
+                    const struct msg_count_req *req)
+{
+    const struct cluster *c = m->cluster;
+
+    return archive_stream(c->archive, counted->block->stream)->node == m->node &&
+           counted->counter == history_counter(req->name, req->name_len) &&
+           counted->value == req->amount &&
+           held_has(c->archive, &m->ledger.held, counted->block);
+}
+
+static enum status status_of(const struct member *m, const struct archived_count *counted)
+{
+    return archive_stream(m->cluster->archive, counted->block->stream)->provisional
+               ? STATUS_PROVISIONAL
+               : STATUS_FINAL;
+}
+
+/* A number that is said stands in a block of this node's, which is durable on its disk. */
+static void check_said(struct member *m, const struct msg_count_req *req,
+                       const struct msg_count_rep *rep)
+{
+    const struct archive *a = m->cluster->archive;
+    const struct archived_count *counted;
+    bool stands = false;
+
+    for (int64_t i = archive_counted(a, &req->id); i >= 0; i = counted->before) {
+        counted = archive_count_at(a, i);
+        if (!is_this(m, counted, req))
+            continue;
+        stands = stands ||
+                 (counted->number == rep->number && rep->status == status_of(m, counted));
+        if (is_of_this_run(m, counted))
+            check_joined(m);
+    }
+    if (!stands)
+        broken("number %" PRId64
+               " of counter %u is said, and no block on the disk says so",
+               rep->number, history_counter(req->name, req->name_len));
+}
+
+static void check_total(const struct member *m, uint32_t counter, int64_t total)
+{
+    if (total != held_total(&m->ledger.held, counter))
+        broken("the total of counter %u is said to be %" PRId64
+               ", and the blocks come to %" PRId64,
+               counter, total, held_total(&m->ledger.held, counter));
+}
+
+static void check_unknown(const struct member *m)
+{
+    const struct cluster *c = m->cluster;
+
+    if (!m->amnesia && !c->copied[m->node] &&
+        archive_counts(c->archive) <= c->plan.requests)
+        broken("UNKNOWN is answered, and nothing was ever forgotten");
+}
+
+static void check_unavailable(const struct member *m)
+{
+    if (core_is_open(node_core(m->process)) &&
+        wal_room(node_wal(m->process)) >= BLOCK_MAX)
+        broken("UNAVAILABLE is answered, and the log has room");
+}
+
+void check_number(struct member *m, const struct ask *ask,
+                  const struct msg_count_rep *rep)
+{
+    const struct msg_count_req *req = &ask->req;
+
+    if (!id_equal(&rep->id, &req->id))
+        broken("an answer has another id than its question");
+    switch (rep->status) {
+    case STATUS_FINAL:
+    case STATUS_PROVISIONAL:
+        check_said(m, req, rep);
+        check_total(m, history_counter(req->name, req->name_len), rep->total);
+        return;
+    case STATUS_UNKNOWN:
+        check_unknown(m);
+        return;
+    case STATUS_UNAVAILABLE:
+        check_unavailable(m);
+        return;
+    default:
+        broken("a good count is refused with status %d", (int)rep->status);
+    }
+}
+
+void check_got(struct member *m, const struct msg_get_req *req,
+               const struct msg_get_rep *rep)
+{
+    if (rep->status == STATUS_UNAVAILABLE && !core_is_open(node_core(m->process)))
+        return;
+    if (!status_has_number(rep->status))
+        broken("a get is answered with status %d", (int)rep->status);
+    if ((rep->status == STATUS_PROVISIONAL) != m->ledger.peered)
+        broken("a total is said to be %s", status_name(rep->status));
+    check_joined(m);
+    check_total(m, history_counter(req->name, req->name_len), rep->total);
+}
+
+/* ---- one node's state ---- */
+
+static void check_items(struct member *m)
+{
+    size_t count;
+    struct item **items = core_items(node_core(m->process), &counter_component, &count);
+
+    for (size_t i = 0; i < count; i++)
+        check_total(m, history_counter(items[i]->key, items[i]->key_len),
+                    items[i]->total);
+}
+
+void check_member(struct member *m)
+{
+    m->cluster->figures->checks++;
+    ledger_check(&m->ledger, node_core(m->process));
+    check_items(m);
+}
+
+static uint8_t *state_of(struct core *core, size_t *len)
+{
+    size_t max = core_encoded_max(core);
+    uint8_t *bytes = malloc(max);
+    struct writer w = writer_of(bytes, max);
+
+    if (bytes == NULL)
+        abort();
+    core_encode_state(core, &w);
+    if (w.full)
+        broken("the state does not fit where it must");
+    *len = w.len;
+    return bytes;
+}
+
+/* A core that has read the blocks that a disk holds, stream by stream, and nothing else. */
+static struct core *replayed(const struct member *m)
+{
+    const struct cluster *c = m->cluster;
+    const struct core_config config = {.crypto = c->crypto,
+                                       .key = c->keys[m->node],
+                                       .items_max = 1000,
+                                       .requests = c->plan.requests};
+    struct core *core = core_new(&config);
+
+    if (core == NULL)
+        abort();
+    for (size_t i = 0; i < m->ledger.held.size; i++) {
+        const struct archived *end = m->ledger.held.end[i];
+
+        for (uint64_t n = 1; end != NULL && n <= end->number; n++) {
+            const struct archived *b = end;
+            enum err err;
+
+            if (archive_stream(c->archive, i)->forked)
+                while (b->number > n)
+                    b = b->parent;
+            else
+                b = archive_stream(c->archive, i)->blocks[n - 1];
+            err = core_replay(core, b->bytes, b->len);
+            if (err != ERR_OK)
+                broken("a block of the archive cannot be replayed: %s", err_name(err));
+        }
+    }
+    return core;
+}
+
+static void check_replay(struct member *m)
+{
+    struct core *core = replayed(m);
+    size_t len, replayed_len;
+    uint8_t *state = state_of(node_core(m->process), &len),
+            *bytes = state_of(core, &replayed_len);
+
+    /* The cluster's id is known from a block. */
+    if (held_blocks(&m->ledger.held) > 0 &&
+        (len != replayed_len || memcmp(state, bytes, len) != 0))
+        broken("the state is not the one that a replay of all its blocks gives");
+    m->cluster->figures->replays++;
+    free(state);
+    free(bytes);
+    core_free(core);
+}
+
+/* ---- alarms ---- */
+
+static bool has_forked(const struct cluster *c)
+{
+    for (size_t i = 0; i < archive_streams(c->archive); i++)
+        if (archive_stream(c->archive, i)->forked)
+            return true;
+    return false;
+}
+
+static bool was_resumed(const struct cluster *c)
+{
+    for (unsigned i = 0; i < c->plan.nodes; i++)
+        if (c->resumed[i])
+            return true;
+    return false;
+}
+
+/* Somebody holds less than he held, or what he holds is another machine's too. */
+static bool has_forgotten(const struct cluster *c)
+{
+    for (unsigned i = 0; i < c->plan.nodes; i++)
+        if (c->member[i]->amnesia || c->copied[i])
+            return true;
+    return c->figures->faults[CLUSTER_reload] > 0;
+}
+
+static bool has_reloaded(const struct cluster *c)
+{
+    return c->figures->faults[CLUSTER_reload] > 0 || c->plan.unlisted;
+}
+
+static bool has_copies(const struct cluster *c)
+{
+    for (unsigned i = 0; i < c->plan.nodes; i++)
+        if (c->copied[i])
+            return true;
+    return false;
+}
+
+/* An alarm, and what it must come of. */
+static const struct {
+    const char *says;
+    bool (*cause)(const struct cluster *c);
+} alarms[] = {
+    {"forks: two signed blocks", has_forked},
+    {"this node's stream was written to by another process", was_resumed},
+    {"a peer's checkpoint contradicts this node's log", has_forked},
+    {"a peer's checkpoint lacks blocks that were held here", has_forgotten},
+    {"a peer's checkpoint is not signed by a node of this cluster", has_reloaded},
+    {"another process with its key is alive", has_copies},
+};
+
+void check_alarm(struct cluster *c, const char *line)
+{
+    for (size_t i = 0; i < sizeof alarms / sizeof *alarms; i++)
+        if (strstr(line, alarms[i].says) != NULL && alarms[i].cause(c))
+            return;
+    broken("an alarm without a cause: %s", line);
+}
+
+/* ---- all nodes ---- */
+
+/* Of each stream that does not fork both hold the same. */
+static bool same(const struct cluster *c, const struct held *a, const struct held *b)
+{
+    for (size_t i = 0; i < archive_streams(c->archive); i++)
+        if (!archive_stream(c->archive, i)->forked && held_end(a, i) != held_end(b, i))
+            return false;
+    return true;
+}
+
+static bool holds_reference(const struct cluster *c, const struct held *h)
+{
+    for (size_t i = 0; i < archive_streams(c->archive); i++)
+        if (!archive_stream(c->archive, i)->forked &&
+            held_number(h, i) < held_number(&c->reference, i))
+            return false;
+    return true;
+}
+
+bool check_equal(struct cluster *c)
+{
+    for (unsigned i = 0; i < c->plan.nodes; i++) {
+        const struct member *m = c->member[i];
+
+        if (!member_runs(m) || !core_is_open(node_core(m->process)) ||
+            m->queue.count + m->taken.count + m->lost.count > 0 ||
+            core_unwritten(node_core(m->process)) ||
+            !same(c, &m->ledger.held, &c->member[0]->ledger.held))
+            return false;
+        if (!holds_reference(c, &m->ledger.held) && c->equal_ms == 0)
+            return false;
+    }
+    return true;
+}
+
+/* A message of each kind that a link at rest may carry: one HAVE a second by a clock that is a tenth too fast. */
+void check_rest(struct cluster *c, uint64_t ms)
+{
+    for (unsigned i = 0; i < c->plan.nodes; i++) {
+        for (unsigned j = 0; j < c->plan.nodes; j++) {
+            struct way *way = &c->way[i][j];
+
+            if (way->blocks > 0)
+                broken("node %u sends blocks to node %u, and all are equal: %" PRIu64
+                       " messages in %" PRIu64 " ms",
+                       i, j, way->blocks, ms);
+            if (way->checkpoints > 0)
+                broken("node %u sends a checkpoint to node %u, and all are equal", i, j);
+            if (way->sent > ms * 12 / 10000 + 3)
+                broken("node %u sends %" PRIu64 " messages to node %u in %" PRIu64
+                       " ms, and there is nothing to say",
+                       i, way->sent, j, ms);
+        }
+    }
+}
+
+static void count_segment(void *arg, struct simfile *file)
+{
+    *(size_t *)arg += strstr(simfile_name(file), ".log") != NULL;
+}
+
+static void check_log(struct member *m)
+{
+    size_t segments = 0;
+
+    simdisk_each(m->disk, count_segment, &segments);
+    if (segments > SEGMENTS_MAX)
+        broken("%zu segments of the log are kept, and all nodes hold all of it",
+               segments);
+}
+
+/* Both blocks are there as proof where two that forked have met: those who hold different ends have met through their
+ * peers, so at least one of them has frozen the stream. */
+static bool is_frozen(const struct member *m, size_t stream)
+{
+    const struct stream *s =
+        streams_find(core_streams(node_core(m->process)),
+                     &archive_stream(m->cluster->archive, stream)->id);
+
+    return s != NULL && s->frozen;
+}
+
+static void check_fork(struct cluster *c, size_t stream)
+{
+    const struct member *first = c->member[0];
+
+    for (unsigned i = 1; i < c->plan.nodes; i++) {
+        const struct member *m = c->member[i];
+        const struct archived *a = held_end(&first->ledger.held, stream),
+                              *b = held_end(&m->ledger.held, stream);
+
+        if (a == NULL || b == NULL || held_has(c->archive, &first->ledger.held, b) ||
+            held_has(c->archive, &m->ledger.held, a))
+            continue;
+        if (!is_frozen(first, stream) && !is_frozen(m, stream))
+            broken("nodes 0 and %u hold different blocks of one stream, and neither has "
+                   "frozen it",
+                   i);
+    }
+}
+
+static void check_same_bytes(struct cluster *c)
+{
+    size_t len, other_len;
+    uint8_t *first = state_of(node_core(c->member[0]->process), &len);
+
+    for (unsigned i = 1; i < c->plan.nodes; i++) {
+        uint8_t *other = state_of(node_core(c->member[i]->process), &other_len);
+
+        if (len != other_len || memcmp(first, other, len) != 0)
+            broken("nodes 0 and %u hold the same blocks, and have other states", i);
+        free(other);
+    }
+    free(first);
+}
+
+void check_end(struct cluster *c)
+{
+    for (unsigned i = 0; i < c->plan.nodes; i++) {
+        if (!holds_reference(c, &c->member[i]->ledger.held))
+            broken("node %u lacks blocks that were durable when faults ceased", i);
+        check_member(c->member[i]);
+        check_log(c->member[i]);
+    }
+    for (size_t i = 0; i < archive_streams(c->archive); i++)
+        if (archive_stream(c->archive, i)->forked)
+            check_fork(c, i);
+    if (!has_forked(c))
+        check_same_bytes(c);
+    check_replay(c->member[c->options->seed % c->plan.nodes]);
+}

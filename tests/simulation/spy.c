@@ -1,0 +1,176 @@
+/* tests/simulation/spy.c: knows all keys of a cluster and reads every message: what is said of blocks must be true of the
+ * sender's disk when it is said. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/byte.h"
+#include "tests/simulation/broken.h"
+#include "tests/simulation/cluster.h"
+
+/* Bytes of blocks that a peer is sent while nothing is heard from it, at most: of both feeds, and what a last message
+ * goes beyond. */
+enum { WINDOW_MAX = 2 * (PEERS_WINDOW + LINK_PAYLOAD_MAX) };
+
+/* Open a message between two nodes. False: it was not sealed for that way. */
+static bool look(struct cluster *c, unsigned from, unsigned to, const uint8_t *bytes,
+                 size_t len, uint8_t *type, struct reader *payload)
+{
+    static uint8_t copy[LINK_MESSAGE_MAX];
+    uint8_t *box = copy + LINK_HINT_BYTES + LINK_NONCE_BYTES;
+    size_t plain_len = len - LINK_HINT_BYTES - LINK_NONCE_BYTES - BOX_OVERHEAD;
+
+    if (len < LINK_OVERHEAD || len > LINK_MESSAGE_MAX)
+        return false;
+    memcpy(copy, bytes, len);
+    if (!c->crypto->box_open(box, plain_len, copy + LINK_HINT_BYTES,
+                             c->box_keys[from][to]))
+        return false;
+    *payload = reader_of(box + BOX_OVERHEAD, plain_len);
+    read_bytes(payload, PUBLIC_KEY_BYTES);
+    *type = read_u8(payload);
+    read_bytes(payload, ID_BYTES);
+    return true;
+}
+
+static struct archived *read_item(struct cluster *c, struct reader *r, uint64_t *number)
+{
+    struct position position;
+    struct hash hash;
+
+    read_copy(r, position.stream.byte, ID_BYTES);
+    position.number = read_u64(r);
+    read_copy(r, hash.byte, HASH_BYTES);
+    *number = position.number;
+    return archive_block(c->archive, &position, &hash);
+}
+
+static void sent_frozen(struct member *m, struct reader *r)
+{
+    while (r->left > 0) {
+        const struct archive_stream *s;
+        struct id id;
+
+        read_copy(r, id.byte, sizeof id.byte);
+        s = archive_find(m->cluster->archive, &id);
+        if (s == NULL || !s->forked)
+            broken("HAVE says that a stream forks, and it does not");
+    }
+}
+
+static void sent_have(struct member *m, struct reader *r)
+{
+    uint64_t number;
+    uint32_t count;
+
+    read_bytes(r, HASH_BYTES);
+    count = read_u32(r);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct archived *block = read_item(m->cluster, r, &number);
+
+        if (number == 0)
+            continue;
+        if (block == NULL)
+            broken("HAVE names block %" PRIu64 " of a stream, and nobody wrote it",
+                   number);
+        if (!held_has(m->cluster->archive, &m->ledger.held, block))
+            broken("HAVE names block %" PRIu64
+                   " of a stream, which is not durable at its sender",
+                   number);
+    }
+    if (r->bad || r->left % ID_BYTES != 0)
+        broken("a HAVE is sent that cannot be read");
+    sent_frozen(m, r);
+}
+
+/* What was sent before is sent anew: a peer's window begins with it. */
+static void note_block(struct way *way, struct archived *block)
+{
+    if (held_number(&way->ever, block->stream) >= block->number) {
+        way->window = 0;
+        return;
+    }
+    held_set(&way->ever, block);
+    way->window += block->len;
+    if (way->window > WINDOW_MAX)
+        broken("%" PRIu64 " bytes of blocks are sent to a peer that says nothing",
+               way->window);
+}
+
+static void sent_blocks(struct member *m, struct way *way, struct reader *r)
+{
+    while (r->left > 0) {
+        uint32_t len = read_u32(r);
+        const uint8_t *bytes = read_bytes(r, len);
+        struct archived *block =
+            bytes != NULL ? archive_known(m->cluster->archive, bytes, len) : NULL;
+
+        if (block == NULL)
+            broken("a block is sent that nobody wrote");
+        /* As proof of a fork it may be one that is not held. */
+        if (!held_has(m->cluster->archive, &m->ledger.held, block) &&
+            !(block->durable &&
+              archive_stream(m->cluster->archive, block->stream)->forked))
+            broken("block %" PRIu64
+                   " of a stream is sent, and is not durable at its sender",
+                   block->number);
+        note_block(way, block);
+    }
+}
+
+void spy_sent(struct member *m, unsigned to, const uint8_t *bytes, size_t len)
+{
+    struct way *way = &m->cluster->way[m->node][to];
+    struct reader payload;
+    uint8_t type;
+
+    if (!look(m->cluster, m->node, to, bytes, len, &type, &payload))
+        broken("a message is sent that its receiver cannot open");
+    way->sent++;
+    switch (type) {
+    case LINK_HAVE:
+        sent_have(m, &payload);
+        break;
+    case LINK_BLOCKS:
+        way->blocks++;
+        sent_blocks(m, way, &payload);
+        break;
+    case LINK_CHECKPOINT:
+        way->checkpoints++;
+        break;
+    default:
+        break;
+    }
+}
+
+/* What a peer says that it holds, to a node that begins. Of streams that fork not all can be held. */
+static void arrives_have(struct member *m, unsigned from, struct reader *r)
+{
+    struct held *said = &m->said[from];
+    uint64_t number;
+    uint32_t count;
+
+    held_clear(said);
+    m->heard[from] = true;
+    read_bytes(r, HASH_BYTES);
+    count = read_u32(r);
+    for (uint32_t i = 0; i < count; i++) {
+        struct archived *block = read_item(m->cluster, r, &number);
+
+        if (block != NULL && !archive_stream(m->cluster->archive, block->stream)->forked)
+            held_set(said, block);
+    }
+}
+
+void spy_arrives(struct member *m, const struct packet *p)
+{
+    struct reader payload;
+    uint8_t type;
+
+    m->cluster->way[m->node][p->from].window = 0;
+    if (!m->fresh ||
+        !look(m->cluster, p->from, m->node, p->bytes, p->len, &type, &payload))
+        return;
+    if (type == LINK_HAVE)
+        arrives_have(m, p->from, &payload);
+}
