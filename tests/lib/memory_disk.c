@@ -23,7 +23,7 @@ struct memory_disk {
     struct disk_file **files;
     size_t count;
     uint64_t room;
-    unsigned fail_sync, fail_write, fail_make; /* still to come; 1: the next */
+    unsigned fail_read, fail_sync, fail_write, fail_make; /* still to come; 1: the next */
     unsigned syncs, archived;
     uint64_t read;
     bool hold_make, refuse_archive;
@@ -161,6 +161,8 @@ static enum err memory_read(struct disk_file *file, uint64_t offset, void *to, s
 {
     size_t left = offset < file->size ? file->size - (size_t)offset : 0;
 
+    if (fails(&file->disk->fail_read))
+        return ERR_IO;
     *got = len < left ? len : left;
     file->disk->read += *got;
     if (*got > 0)
@@ -317,6 +319,11 @@ void memory_disk_crash(struct disk *disk)
 void memory_disk_set_room(struct disk *disk, uint64_t bytes)
 {
     memory(disk)->room = bytes;
+}
+
+void memory_disk_fail_read(struct disk *disk, unsigned nth)
+{
+    memory(disk)->fail_read = nth;
 }
 
 void memory_disk_fail_sync(struct disk *disk, unsigned nth)

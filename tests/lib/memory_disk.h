@@ -22,7 +22,8 @@ struct disk *memory_disk_copy(const struct disk *disk);
 void memory_disk_crash(struct disk *disk);
 /* How many bytes all files may have; a make that needs more ends with ERR_FULL. */
 void memory_disk_set_room(struct disk *disk, uint64_t bytes);
-/* The nth sync, write or make from now on fails with ERR_IO: 1 is the next, 0 none. */
+/* The nth read, sync, write or make from now on fails with ERR_IO: 1 is the next, 0 none. */
+void memory_disk_fail_read(struct disk *disk, unsigned nth);
 void memory_disk_fail_sync(struct disk *disk, unsigned nth);
 void memory_disk_fail_write(struct disk *disk, unsigned nth);
 void memory_disk_fail_make(struct disk *disk, unsigned nth);

@@ -990,3 +990,17 @@ Test(wal, the_same_blocks_make_the_same_segment_as_ever)
     cr_expect_eq(golden_differs(TESTS_DIR, "segment-1", bytes, size), -1);
     history_free(&h);
 }
+
+Test(wal, a_read_that_failed_is_made_again_and_is_no_damage)
+{
+    struct wal_reader *r = wal_reader_new(wal, 0);
+
+    add_segment();
+    commit("a");
+    expect_followed(r, "a");
+    commit("b");
+    memory_disk_fail_read(disk, 1);
+    cr_expect_eq(follow(r), ERR_IO);
+    expect_followed(r, "b");
+    wal_reader_free(r);
+}
