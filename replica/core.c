@@ -184,6 +184,15 @@ static void remember(struct core *core, const struct op *op, struct item *item,
     requests_add(core->requests, &request);
 }
 
+/* What a peer gave back of a stream that this disk has lost is before everything that this node knows of itself: its
+ * ids are known, but tell nothing of how far back the memory reaches. */
+static struct own_place block_own_place(const struct stream *stream,
+                                        const struct block *block)
+{
+    return stream->own > 0 ? (struct own_place){stream->own, block->number}
+                           : (struct own_place){0};
+}
+
 /* here: the block was gathered by this core, which reserved its ops and remembers their ids. */
 static enum err apply_ops(struct core *core, const struct stream *stream,
                           const struct block *block, bool here)
@@ -198,8 +207,8 @@ static enum err apply_ops(struct core *core, const struct stream *stream,
         item = components[i]->apply(core->state[i], &op, here);
         if (item == NULL)
             return ERR_MEMORY;
-        if (stream->own > 0 && !here && !core->adopting)
-            remember(core, &op, item, (struct own_place){stream->own, block->number});
+        if (own_key(core, &stream->key) && !here && !core->adopting)
+            remember(core, &op, item, block_own_place(stream, block));
         core->ops++;
     }
     return ERR_OK;
@@ -365,7 +374,7 @@ static enum core_verdict refuse(struct msg_count_rep *rep, enum status status)
 /* What a number is that was said there. */
 static enum status place_status(const struct core *core, struct own_place place)
 {
-    if (place.stream > core->streams.own_count)
+    if (place.stream == 0 || place.stream > core->streams.own_count)
         return core_status(core);
     return core->streams.own[place.stream - 1]->provisional ? STATUS_PROVISIONAL
                                                             : STATUS_FINAL;

@@ -522,3 +522,25 @@ Test(peers, a_node_whose_state_differs_though_it_holds_the_same_blocks_is_an_ala
     cr_assert(figures.differs);
     cluster_free(c);
 }
+
+Test(peers, what_a_node_counted_before_its_disk_was_lost_is_not_counted_again_once_it_is_back)
+{
+    struct cluster *c = cluster_new(2, 1);
+    struct msg_count_rep first = cluster_count(c, 0, "hits"), again;
+
+    cluster_run(c, 3000);
+    cluster_crash(c, 0);
+    cluster_wipe(c, 0);
+    cluster_start(c, 0);
+    cluster_run(c, 3000);
+    again = cluster_repeat(c, 0, "hits", &first.id);
+    cr_expect_eq(again.number, first.number);
+    cr_expect_eq(cluster_total(c, 0, "hits"), 1);
+    /* And from a checkpoint and what stands behind it. */
+    cluster_fill(c, 0, "many", false, 40);
+    cluster_crash(c, 0);
+    cluster_start(c, 0);
+    again = cluster_repeat(c, 0, "hits", &first.id);
+    cr_expect_eq(cluster_total(c, 0, "hits"), 1);
+    cluster_free(c);
+}
