@@ -4,7 +4,7 @@
  *
  * A sealed message is
  *     hint [8]      the first bytes of the sender's public key: whose box to open
- *     nonce [24]    the sender's run [16], then a number that grows with each message of that run
+ *     nonce [24]    the run [16] of the sender's link, then a number that grows with each message of that run
  *     box           crypto_box (X25519, XSalsa20, Poly1305) of:
  *         sender's public key [32], type u8, echo [16], payload
  * Both ends share one box key, so the sender's key inside tells a message from its own reflection. The echo is the
@@ -62,7 +62,7 @@ struct link_message {
 
 struct link;
 
-/* run: of this process, random, never used before. challenge: random. The keys are the nodes' Ed25519 keys.
+/* run: of this link, random, never used before, for its numbers begin with 1. challenge: random. The keys are the nodes' Ed25519 keys.
  * NULL without memory, or where the peer's key is no point of the curve. */
 struct link *link_new(const struct crypto *crypto, const struct key_pair *own,
                       const struct public_key *peer, const struct id *run,

@@ -98,7 +98,6 @@ struct peer {
 
 struct peers {
     struct peers_config config;
-    struct id run;
     struct peer *peer[PEERS_MAX];
     size_t count;
     struct public_key former[PEERS_MAX];
@@ -132,7 +131,6 @@ struct peers *peers_new(const struct peers_config *config)
     if (p == NULL)
         return NULL;
     p->config = *config;
-    config->random(&p->run, sizeof p->run);
     return p;
 }
 
@@ -182,10 +180,12 @@ static enum err peer_new(struct peers *p, const struct peer_config *config,
                          struct peer **made)
 {
     struct peer *peer = calloc(1, sizeof *peer);
-    struct id challenge;
+    struct id run, challenge;
 
     if (peer == NULL)
         return ERR_MEMORY;
+    /* A link's own, since its numbers begin anew: a peer that was taken out and comes back is another conversation. */
+    p->config.random(&run, sizeof run);
     p->config.random(&challenge, sizeof challenge);
     peer->config = *config;
     peer->relay.relay = true;
@@ -193,7 +193,7 @@ static enum err peer_new(struct peers *p, const struct peer_config *config,
     peer->own.unacked = malloc(UNACKED_MAX * sizeof *peer->own.unacked);
     peer->relay.unacked = malloc(UNACKED_MAX * sizeof *peer->relay.unacked);
     peer->link =
-        link_new(p->config.crypto, &p->config.key, &config->key, &p->run, &challenge);
+        link_new(p->config.crypto, &p->config.key, &config->key, &run, &challenge);
     if (peer->own.unacked == NULL || peer->relay.unacked == NULL || peer->link == NULL) {
         peer_free(peer);
         return ERR_MALFORMED;

@@ -544,3 +544,19 @@ Test(peers, what_a_node_counted_before_its_disk_was_lost_is_not_counted_again_on
     cr_expect_eq(cluster_total(c, 0, "hits"), 1);
     cluster_free(c);
 }
+
+Test(peers, a_peer_that_was_taken_out_and_put_back_is_heard_again)
+{
+    struct cluster *c = cluster_new(2, 1);
+
+    count_many(c, 0, "hits", 20);
+    cluster_run(c, 20000);
+    cluster_list(c, 0, 1, false);
+    cluster_run(c, 1000);
+    cluster_list(c, 0, 1, true);
+    count_many(c, 0, "hits", 1);
+    cluster_run(c, 8000);
+    cr_expect_eq(cluster_total(c, 1, "hits"), 21);
+    cr_expect(cluster_equal(c));
+    cluster_free(c);
+}
