@@ -476,7 +476,6 @@ static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_
 struct compared {
     uint64_t now_ms;
     bool less;     /* the peer holds less of something than before */
-    bool more;     /* or more than is held here, and it can be had */
     bool other;    /* or something else than is held here */
     bool unproven; /* it does not know that a stream forks */
 };
@@ -510,7 +509,6 @@ static enum err have_stream(struct peers *p, struct peer *peer,
         progress->gone = false;
         compared->less = true; /* What was passed over can be sent now. */
     }
-    compared->more = compared->more || (end->position.number > held && !frozen);
     compared->unproven = compared->unproven || (frozen && !takes_no_more(peer, progress));
     compared->other = compared->other || end->position.number != held || contradicts;
     progress->have = end->position.number;
@@ -592,16 +590,6 @@ static enum err have_frozen(struct peers *p, struct peer *peer, struct reader id
             p->renewed_ms = now_ms;
     }
     return ERR_OK;
-}
-
-/* Counting may begin. */
-static void join(struct peers *p, const char *with)
-{
-    if (with != NULL)
-        log_info("caught up with %s: counting", with);
-    else
-        log_warn("no peer to catch up with within join-wait: counting all the same");
-    core_open(node_core(p->config.node));
 }
 
 /* What is held here and not by the peer, in blocks. */
@@ -711,8 +699,6 @@ static enum err have(struct peers *p, struct peer *peer,
     forget_unnamed(p, peer, &compared);
     if (!compared.other && peer_lacks(p, peer) == 0)
         compare(p, peer, digest);
-    if (!compared.more && !core_is_open(node_core(p->config.node)))
-        join(p, peer->config.name);
     if (compared.less || !peer->heard_have)
         peer_rewind(peer, compared.less || compared.unproven);
     first = !peer->heard_have;
@@ -1394,6 +1380,53 @@ void peers_reached(struct peers *p, size_t peer)
     p->peer[peer]->hello_ms = 0;
 }
 
+/* Counting may begin. */
+static void join(struct peers *p, const char *with)
+{
+    if (with != NULL)
+        log_info("caught up with %s: counting", with);
+    else
+        log_warn("no peer to catch up with within join-wait: counting all the same");
+    core_open(node_core(p->config.node));
+}
+
+static bool holds_any(const struct peer *peer)
+{
+    for (const struct progress *p = peer->progress; p != NULL; p = p->hh.next)
+        if (p->have > 0)
+            return true;
+    return false;
+}
+
+/* Whether the node has caught up with this peer, of which it lacks nothing. A peer that holds nothing may be joining, too:
+ * two such must not found a second cluster beside the one that they have not reached yet. */
+static bool has_joined(const struct peers *p, const struct peer *peer)
+{
+    if (holds_any(peer))
+        return true;
+    for (size_t i = 0; i < p->count; i++)
+        if (!p->peer[i]->heard_have || holds_any(p->peer[i]))
+            return false;
+    return true;
+}
+
+/* Once it holds all that a peer has named; or it has waited long enough. */
+static void try_to_join(struct peers *p, uint64_t now_ms)
+{
+    if (now_ms >= p->join_ms) {
+        join(p, NULL);
+        return;
+    }
+    for (size_t i = 0; i < p->count; i++) {
+        const struct peer *peer = p->peer[i];
+
+        if (!peer->heard_have || lacked(p, peer) > 0 || !has_joined(p, peer))
+            continue;
+        join(p, peer->config.name);
+        return;
+    }
+}
+
 /* The log's end as it was some time ago. */
 static void relay_clock(struct peers *p, uint64_t now_ms)
 {
@@ -1439,8 +1472,8 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
     log_copies(p, now_ms);
     if (p->count > 0 && p->join_ms == 0)
         p->join_ms = now_ms + p->config.join_wait_ms;
-    if (p->count > 0 && now_ms >= p->join_ms && !core_is_open(node_core(p->config.node)))
-        join(p, NULL);
+    if (!core_is_open(node_core(p->config.node)))
+        try_to_join(p, now_ms);
     for (size_t i = 0; i < p->count; i++) {
         struct peer *peer = p->peer[i];
 

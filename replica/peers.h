@@ -65,7 +65,8 @@ struct peers_config {
     struct node *node;
     struct key_pair key;
     uint64_t
-        join_wait_ms; /* a node without any block waits so long to catch up with a peer, before it counts */
+        join_wait_ms; /* a node without any block waits so long to catch up with a peer that has some, or to
+                       * hear of all that they have none, before it counts */
     /* Send one sealed message to the peer of this index, of the list given last. It may be lost. */
     void (*send)(void *arg, size_t peer, const uint8_t *bytes, size_t len);
     void *arg;

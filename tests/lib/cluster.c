@@ -208,6 +208,14 @@ void cluster_start(struct cluster *c, size_t node)
     start(&c->member[node]);
 }
 
+static bool all_open(struct cluster *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (!core_is_open(node_core(c->member[i].node)))
+            return false;
+    return true;
+}
+
 struct cluster *cluster_new(size_t count, uint64_t seed)
 {
     struct cluster *c = calloc(1, sizeof *c);
@@ -224,7 +232,8 @@ struct cluster *cluster_new(size_t count, uint64_t seed)
                                        .disk = memory_disk_new()};
     for (size_t i = 0; i < count; i++)
         cluster_start(c, i);
-    cluster_run(c, 100); /* They meet, and find that nobody holds anything. */
+    while (!all_open(c)) /* They meet, and find that nobody holds anything. */
+        cluster_run(c, 100);
     return c;
 }
 

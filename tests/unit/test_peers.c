@@ -560,3 +560,24 @@ Test(peers, a_peer_that_was_taken_out_and_put_back_is_heard_again)
     cr_expect(cluster_equal(c));
     cluster_free(c);
 }
+
+Test(peers, nodes_that_join_do_not_count_because_they_have_met_each_other)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    for (size_t i = 1; i < 3; i++) {
+        cluster_cut(c, 0, i, true);
+        cluster_crash(c, i);
+        cluster_wipe(c, i);
+    }
+    count_many(c, 0, "hits", 5);
+    cluster_start(c, 1);
+    cluster_start(c, 2);
+    cluster_run(c, 1000);
+    for (size_t i = 1; i < 3; i++)
+        cr_expect_eq(cluster_count(c, i, "hits").status, STATUS_UNAVAILABLE);
+    cluster_cut(c, 0, 1, false);
+    cluster_run(c, 900);
+    cr_expect_eq(cluster_count(c, 1, "hits").number, 6);
+    cluster_free(c);
+}
