@@ -141,7 +141,7 @@ bool core_heard(const struct core *core, const struct stream_end *theirs);
 /* Is the stream frozen here? The ids [16] of all such, as HAVE names them; returns the bytes written. */
 bool core_is_frozen(const struct core *core, const struct id *stream);
 size_t core_frozen(const struct core *core, uint8_t *out, size_t size, bool *more);
-/* A peer has frozen the stream. If it is this run's, core_stream_lost(). */
+/* A peer has frozen the stream, or holds more of it than this node. If it is this run's, core_stream_lost(). */
 void core_heard_frozen(struct core *core, const struct id *stream);
 /* The streams of a node's key that no later one names as ended. */
 size_t core_open_streams(const struct core *core, const struct public_key *key);

@@ -117,8 +117,8 @@ struct peers {
     uint64_t copied_ms; /* when a peer last said that this node has a rival; 0: never */
     bool copied;        /* and that is not long ago */
     struct log_limit forks, too_many; /* of the lines about them */
-    uint64_t begun_ms;       /* the first turn */
-    bool copies_lack;        /* that was logged */
+    uint64_t begun_ms;                /* the first turn */
+    bool copies_lack;                 /* that was logged */
     uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
 };
 
@@ -368,13 +368,16 @@ static bool tells_what_it_holds(const struct peer *peer)
     return link_up(peer->link) && peer->heard_have;
 }
 
-/* Up to which block the peer holds the stream as it is here. Where it contradicts, nobody can say. */
-static uint64_t copies_of(const struct peer *peer, const struct id *stream)
+/* Up to which block the peer holds the stream as it is here. Where it contradicts, or there is more of it, nobody can
+ * say. */
+static uint64_t copies_of(const struct peer *peer, const struct stream *stream)
 {
+    const struct id *id = &stream->end.position.stream;
     const struct progress *progress;
 
-    HASH_FIND(hh, peer->progress, stream, sizeof *stream, progress);
-    if (progress == NULL || progress->proof_ms != 0 || takes_no_more(peer, progress))
+    HASH_FIND(hh, peer->progress, id, sizeof *id, progress);
+    if (progress == NULL || progress->proof_ms != 0 || takes_no_more(peer, progress) ||
+        progress->have > stream->end.position.number)
         return 0;
     return progress->have;
 }
@@ -394,7 +397,7 @@ static uint64_t held_by(const struct peers *p, const struct stream *stream,
 
         if (!tells_what_it_holds(p->peer[i]))
             continue;
-        have = copies_of(p->peer[i], &stream->end.position.stream);
+        have = copies_of(p->peer[i], stream);
         for (; at > 0 && most[at - 1] < have; at--)
             most[at] = most[at - 1];
         most[at] = have;
@@ -493,6 +496,19 @@ static void contradict(const struct peer *peer, struct progress *progress,
     compared->less = true;
 }
 
+/* A peer says that a stream forks, or that there is more of it than is held here. If it is this run's, somebody else
+ * writes it, too. */
+static void heard_lost(struct peers *p, const struct id *stream, uint64_t now_ms)
+{
+    struct core *core = node_core(p->config.node);
+
+    if (p->renewed_ms != 0 && now_ms - p->renewed_ms < PEERS_RENEW_MS)
+        return;
+    core_heard_frozen(core, stream);
+    if (core_stream_lost(core))
+        p->renewed_ms = now_ms;
+}
+
 static enum err have_stream(struct peers *p, struct peer *peer,
                             const struct stream_end *end, struct compared *compared)
 {
@@ -513,6 +529,8 @@ static enum err have_stream(struct peers *p, struct peer *peer,
     compared->other = compared->other || end->position.number != held || contradicts;
     progress->have = end->position.number;
     progress->round = peer->round;
+    if (end->position.number > held)
+        heard_lost(p, &end->position.stream, compared->now_ms);
     if (contradicts)
         contradict(peer, progress, compared);
     else
@@ -573,7 +591,6 @@ static enum err have_streams(struct peers *p, struct peer *peer, struct reader i
 static enum err have_frozen(struct peers *p, struct peer *peer, struct reader ids,
                             uint64_t now_ms)
 {
-    struct core *core = node_core(p->config.node);
     struct progress *progress;
     struct id stream;
 
@@ -583,11 +600,7 @@ static enum err have_frozen(struct peers *p, struct peer *peer, struct reader id
         if (progress == NULL)
             return ERR_MEMORY;
         progress->frozen_round = peer->round;
-        if (p->renewed_ms != 0 && now_ms - p->renewed_ms < PEERS_RENEW_MS)
-            continue;
-        core_heard_frozen(core, &stream);
-        if (core_stream_lost(core))
-            p->renewed_ms = now_ms;
+        heard_lost(p, &stream, now_ms);
     }
     return ERR_OK;
 }
