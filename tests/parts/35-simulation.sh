@@ -1,32 +1,46 @@
 #!/bin/sh
-# one node, simulated: thousands of crashes, failing disks and rot; and that each broken rule is noticed
+# one node and clusters, simulated: thousands of crashes, failing disks and networks; and that each broken rule is noticed
 . tests/parts/lib.sh
 
 build release sim || exit 0
 sim=$(build_folder release)/bin/sim
 
+# same_twice OPTIONS...: one history, two times.
 same_twice() {
-    first=$("$sim" --seed "$1" | grep '^hash') && second=$("$sim" --seed "$1" | grep '^hash') &&
+    first=$("$sim" "$@" | grep '^hash') && second=$("$sim" "$@" | grep '^hash') &&
         echo "$first, $second" && [ "$first" = "$second" ]
 }
 
 for seed in 1 10 17; do
-    step "seed $seed gives the same history twice" same_twice "$seed" || :
+    step "seed $seed gives the same history twice" same_twice --seed "$seed" || :
+    step "cluster seed $seed gives the same history twice" same_twice --cluster --seed "$seed" || :
 done
 step "seeds that failed once" "$sim" --kept tests/simulation/seeds.txt || :
-step "each mutant is noticed" "$sim" --mutants || :
+step "each mutant of a node is noticed" "$sim" --mutants || :
+step "each mutant of a cluster is noticed" "$sim" --cluster --mutants || :
 
-count=250
-[ "$TALLY_LONG" -eq 0 ] || count=10000
-step "$count seeds" "$sim" --seeds 1.."$count" || :
-# Others each time: a seed says it all, so what breaks can be played again.
-from=$(($(date +%s) * 1000))
-step "$count new seeds" "$sim" --seeds "$from..$((from + count - 1))" || :
-sed -n 's/^/   /; /histories/,$p' "$TALLY_LOGS/$PART-${count}_new_seeds.log"
+# seeds OPTION COUNT WHAT: the first so many, and others each time: a seed says it all, so what breaks can be played
+# again.
+seeds() {
+    from=$(($(date +%s) * 1000))
+    step "$2 $3 seeds" "$sim" $1 --seeds 1.."$2" || :
+    step "$2 new $3 seeds" "$sim" $1 --seeds "$from..$((from + $2 - 1))" || :
+    sed -n 's/^/   /; /histories/,$p' "$TALLY_LOGS/$PART-$2_new_$3_seeds.log"
+}
+if [ "$TALLY_LONG" -eq 0 ]; then
+    seeds "" 150 node
+    seeds --cluster 300 cluster
+else
+    seeds "" 10000 node
+    seeds --cluster 10000 cluster
+fi
 
 if build asan sim; then
     sanitizers asan
-    step "40 seeds with AddressSanitizer and UBSan" "$(build_folder asan)/bin/sim" --seeds 1..40 || :
+    step "30 seeds with AddressSanitizer and UBSan" "$(build_folder asan)/bin/sim" --seeds 1..30 || :
+    step "60 cluster seeds with AddressSanitizer and UBSan" \
+        "$(build_folder asan)/bin/sim" --cluster --seeds 1..60 || :
     step "one seed leaves no memory behind" "$(build_folder asan)/bin/sim" --seed 3 || :
+    step "one cluster seed leaves no memory behind" "$(build_folder asan)/bin/sim" --cluster --seed 3 || :
     reports_none asan || :
 fi

@@ -281,12 +281,13 @@ struct archived *archive_add(struct archive *a, unsigned node, const struct held
     return block;
 }
 
-void archive_durable(struct archive *a, struct archived *block)
+void archive_durable(struct archive *a, struct archived *block, unsigned node)
 {
     const struct id *cluster = &a->streams[block->stream]->cluster;
+    const uint32_t bit = UINT32_C(1) << node;
 
-    for (; block != NULL && !block->durable; block = block->parent) {
-        block->durable = true;
+    for (; block != NULL && (block->nodes & bit) == 0; block = block->parent) {
+        block->nodes |= bit;
         if (a->nodes > 1 && a->clustered && !id_equal(&a->cluster, cluster))
             broken("a stream begins in another cluster");
         a->clustered = true;

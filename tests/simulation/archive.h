@@ -19,7 +19,7 @@ struct archived {
     struct hash hash;
     uint64_t number;
     uint32_t stream;
-    bool durable;                    /* it was, on some disk */
+    uint32_t nodes;                  /* on whose disks it was durable: bits */
     int64_t total[ARCHIVE_COUNTERS]; /* of its stream, up to and with it */
     size_t len;
     uint8_t bytes[];
@@ -70,8 +70,8 @@ size_t archive_blocks(const struct archive *a);
  * checked. */
 struct archived *archive_add(struct archive *a, unsigned node, const struct held *seen,
                              const uint8_t *bytes, size_t len);
-/* It is durable somewhere: from here on it counts. */
-void archive_durable(struct archive *a, struct archived *block);
+/* It is durable on a disk of this node, and all before it: from here on it counts. */
+void archive_durable(struct archive *a, struct archived *block, unsigned node);
 /* This stream may be written to by two. */
 void archive_may_fork(struct archive *a, const struct id *id);
 

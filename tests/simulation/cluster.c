@@ -93,6 +93,10 @@ static void draw_plan(struct cluster *c)
     p->checkpoint_bytes = rng_wide(&r, 32 * 1024, 2 * 1024 * 1024);
     p->checkpoint_ms = rng_wide(&r, 5 * 1000, 600 * 1000);
     p->error_rate = (uint32_t)rng_wide(&r, 20, 2000);
+    p->copies = rng_chance(&r, 1, 4) && p->nodes > 1
+                    ? (unsigned)rng_between(&r, 2, p->nodes < 3 ? 2 : 3)
+                    : 1;
+    p->copies_wait_ms = rng_wide(&r, 100, 5000);
     p->loss = (unsigned)rng_wide(&r, 1, 300);
     p->twice = (unsigned)rng_wide(&r, 1, 200);
     p->delay_ms = rng_wide(&r, 5, p->has[CLUSTER_reorder] ? 5000 : 50);

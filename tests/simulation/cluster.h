@@ -77,6 +77,8 @@ struct cluster_plan {
     uint32_t error_rate;
     unsigned loss, twice; /* of 1000 messages */
     uint64_t delay_ms;    /* the longest way */
+    unsigned copies;      /* that an answer waits for */
+    uint64_t copies_wait_ms;
     bool late[NODES_MAX];
     bool unlisted; /* those who are late stand in nobody's list before */
 };

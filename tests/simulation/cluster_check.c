@@ -80,6 +80,17 @@ static enum status status_of(const struct member *m, const struct archived_count
                : STATUS_FINAL;
 }
 
+static void check_copies(const struct member *m, const struct archived *block)
+{
+    unsigned copies = (unsigned)__builtin_popcount(block->nodes);
+
+    /* Of a stream that forks, numbers do not tell who holds which of its blocks. */
+    if (copies < m->cluster->plan.copies &&
+        !archive_stream(m->cluster->archive, block->stream)->forked)
+        broken("a number is said of a block that %u nodes hold, and %u must", copies,
+               m->cluster->plan.copies);
+}
+
 /* A number that is said stands in a block of this node's, which is durable on its disk. */
 static void check_said(struct member *m, const struct msg_count_req *req,
                        const struct msg_count_rep *rep)
@@ -96,6 +107,8 @@ static void check_said(struct member *m, const struct msg_count_req *req,
                  (counted->number == rep->number && rep->status == status_of(m, counted));
         if (is_of_this_run(m, counted))
             check_joined(m);
+        if (counted->number == rep->number)
+            check_copies(m, counted->block);
     }
     if (!stands)
         broken("number %" PRId64
@@ -114,8 +127,7 @@ static void check_total(const struct member *m, uint32_t counter, int64_t total)
 static void check_unknown(const struct member *m)
 {
     const struct cluster *c = m->cluster;
-
-    if (!m->amnesia && !c->copied[m->node] &&
+    if (!m->amnesia && !c->copied[m->node] && c->plan.copies == 1 &&
         archive_counts(c->archive) <= c->plan.requests)
         broken("UNKNOWN is answered, and nothing was ever forgotten");
 }
@@ -123,6 +135,7 @@ static void check_unknown(const struct member *m)
 static void check_unavailable(const struct member *m)
 {
     if (core_is_open(node_core(m->process)) &&
+        core_copies_to_be_had(node_core(m->process)) &&
         wal_room(node_wal(m->process)) >= BLOCK_MAX)
         broken("UNAVAILABLE is answered, and the log has room");
 }
@@ -292,12 +305,13 @@ static const struct {
     const char *says;
     bool (*cause)(const struct cluster *c);
 } alarms[] = {
-    {"forks: two signed blocks", has_forked},
+    {"are both signed, and contradict each other", has_forked},
     {"this node's stream was written to by another process", was_resumed},
     {"a peer's checkpoint contradicts this node's log", has_forked},
     {"a peer's checkpoint lacks blocks that were held here", has_forgotten},
     {"a peer's checkpoint is not signed by a node of this cluster", has_reloaded},
     {"another process with its key is alive", has_copies},
+    {"another process with this node's key is alive", has_copies},
 };
 
 void check_alarm(struct cluster *c, const char *line)

@@ -86,7 +86,7 @@ static struct archived *take_block(struct ledger *l, const uint8_t *bytes, size_
 
     if (block == NULL)
         block = add_block(l, bytes, len);
-    else if (!block->durable)
+    else if (block->nodes == 0)
         broken("block %" PRIu64 " of a stream is taken over before it was durable at its "
                "maker",
                block->number);
@@ -111,7 +111,7 @@ static void take_proof(struct ledger *l, const uint8_t *bytes, size_t len)
 {
     const struct archived *block = archive_known(l->archive, bytes, len);
 
-    if (block == NULL || !block->durable)
+    if (block == NULL || block->nodes == 0)
         broken("what is written as proof of a fork is no block that anybody holds");
     if (held_has(l->archive, &l->held, block))
         broken("what is written as proof of a fork is what is held");
@@ -191,10 +191,11 @@ void ledger_synced(struct ledger *l, const struct simfile *file)
     if (l->tried_count == 0 || !segment_of(file, &segment))
         return;
     for (; n < l->tried_count && is_durable(file, &segment, &l->tried[n]); n++) {
-        archive_durable(l->archive, l->tried[n].block);
+        archive_durable(l->archive, l->tried[n].block, l->node);
         held_set(&l->held, l->tried[n].block);
     }
-    memmove(l->tried, l->tried + n, (l->tried_count - n) * sizeof *l->tried);
+    if (n < l->tried_count)
+        memmove(l->tried, l->tried + n, (l->tried_count - n) * sizeof *l->tried);
     l->tried_count -= n;
 }
 
@@ -219,9 +220,10 @@ static void take_end(struct ledger *l, struct reader *r)
     block = archive_block(l->archive, &position, &hash);
     if (r->bad || block == NULL)
         broken("a checkpoint stands at a block that nobody wrote");
-    if (!block->durable)
+    if (block->nodes == 0)
         broken("a checkpoint stands at a block that was not durable anywhere");
     if (held_number(&l->held, block->stream) < block->number) {
+        archive_durable(l->archive, block, l->node);
         held_set(&l->held, block);
         held_set(&l->unread, block);
         l->adopted = true;
@@ -294,7 +296,7 @@ void ledger_recovered(struct ledger *l, const struct core *core)
             broken("block %" PRIu64 " of a stream was durable, and the recovery ends at "
                    "%" PRIu64,
                    before->number, block->number);
-        archive_durable(l->archive, block);
+        archive_durable(l->archive, block, l->node);
         held_set(&l->held, block);
     }
     l->tried_count = 0;

@@ -303,6 +303,7 @@ void member_start(struct member *m)
     m->starts = 0;
     m->busy_until_ms = c->now_ms + simdisk_took_ms(m->disk);
     open_peers(m);
+    core_set_copies(node_core(m->process), c->plan.copies, c->plan.copies_wait_ms);
     load_connected(m);
     member_turn_soon(m);
 }
@@ -425,7 +426,8 @@ static enum err take_packets(struct member *m)
         free(p);
     }
     m->packet_count -= n;
-    memmove(m->packets, m->packets + n, m->packet_count * sizeof(void *));
+    if (m->packet_count > 0)
+        memmove(m->packets, m->packets + n, m->packet_count * sizeof(void *));
     return err;
 }
 

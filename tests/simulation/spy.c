@@ -109,7 +109,7 @@ static void sent_blocks(struct member *m, struct way *way, struct reader *r)
             broken("a block is sent that nobody wrote");
         /* As proof of a fork it may be one that is not held. */
         if (!held_has(m->cluster->archive, &m->ledger.held, block) &&
-            !(block->durable &&
+            !(block->nodes != 0 &&
               archive_stream(m->cluster->archive, block->stream)->forked))
             broken("block %" PRIu64
                    " of a stream is sent, and is not durable at its sender",
@@ -137,6 +137,9 @@ void spy_sent(struct member *m, unsigned to, const uint8_t *bytes, size_t len)
         break;
     case LINK_CHECKPOINT:
         way->checkpoints++;
+        break;
+    case LINK_RIVALS:
+        way->sent--; /* For a minute behind the clone's end. */
         break;
     default:
         break;
