@@ -9,7 +9,7 @@ import subprocess
 import unittest
 from collections import defaultdict
 
-from harness import ServerTest, eventually, free_port
+from harness import ROOT, ServerTest, eventually, free_port
 
 RIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rig.sh")
 DIRECTORY = os.environ.get("ASTERISK_DIR", "")
@@ -143,6 +143,23 @@ class Asterisk(ServerTest):
         self.assertEqual(self.said(), [])
         self.assertRegex(self.log(), r"Playing 'please-try-call-later\.")
         self.assertNotRegex(self.log(), r"does not exist in any format")
+
+    def test_the_dialplan_of_the_readme_says_numbers(self):
+        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+            lines = re.findall(r"(?m)^    ((?:exten| same) => .*\n)", file.read())
+        self.assertEqual(sum(line.startswith("exten") for line in lines), 2)
+        self.env["RIG_DIALPLAN"] = os.path.join(self.folder, "extensions.conf")
+        with open(self.env["RIG_DIALPLAN"], "w", encoding="utf-8") as file:
+            file.write("[tally]\n" + "".join(lines).replace("127.0.0.1/", f"127.0.0.1:{self.node_.port}/"))
+        self.end()
+        self.rig("start")
+        self.rig("call", 31415)
+        self.rig("call", 31416, 2)
+        self.assertEqual(self.said(), [1])
+        self.assertEqual(re.findall(r'SayNumber\("\S+", "(\d+)"\)', self.log()), ["1", "2"])
+        self.node_.kill()
+        self.rig("call", 31416)
+        self.assertRegex(self.log(), r"Playing 'please-try-call-later\.")
 
     def test_no_path_means_hits(self):
         self.rig("call", "nopath")
