@@ -162,6 +162,40 @@ class ThreeBareMachines(unittest.TestCase):
         self.count("tally-2")
         self.assertSame(before + 1)
 
+    def test_a_copied_machine_is_noticed_and_what_both_counted_stands(self):
+        site = self.site
+        self.count("tally-3")
+        before = self.total()
+        site.machine("tally-9", "192.0.2.9")
+        site.follow("Set up", "Install", on=["tally-9"])
+        copy = site.machines.pop("tally-9")
+        self.addCleanup(copy.close)
+        self.stop("tally-3")
+        site.at_desk("ssh root@tally-3 'tar -C / -c etc/tally var/lib/tally' | ssh root@tally-9 'tar -C / -x'")
+        copy.sh("hostname tally-3")
+        start = site.page.block("Set up", "Start")[1]
+        copy.sh(start)
+        site.machines["tally-3"].sh(start)
+        site.wait_counting("tally-3")
+        copy.sh("agicall agi://127.0.0.1/count hits")
+        self.count("tally-3")
+        for name in ("tally-1", "tally-2"):
+            eventually(lambda name=name: " COPIED" in site.machines[name].sh("tallyctl peers"), 60,
+                       f"{name} notices")
+            with self.assertRaisesRegex(AssertionError, "exit code 1"):
+                site.machines[name].sh("tallyctl status")
+        site.follow("When something is lost", "Nothing, but a machine was copied")
+        site.follow("Set up", "Bring the file")
+        site.follow("Change the file")
+        eventually(lambda: copy.sh("tallyctl peers").count("holds all that this node does") == 2, 60,
+                   "the others have what the copy has counted")
+        copy.close()
+        site.follow("When something is lost", "Nothing, but a machine was copied", 1)
+        site.follow("Set up", "Bring the file")
+        site.follow("Change the file")
+        self.assertSame(before + 2)
+        site.at_desk('running="tally-1 tally-2 tally-3"')
+
     def stop(self, name):
         machine = self.site.machines[name]
         machine.sh('kill "$(cat /var/lib/tally/lock)"')
