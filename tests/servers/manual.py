@@ -53,6 +53,7 @@ class Site:
     """A network, machines on it, and a desk from which ssh reaches them."""
 
     def __init__(self):
+        self.lan = Lan()  # First, for it may raise SkipTest.
         os.makedirs(TMP, exist_ok=True)
         self.folder = tempfile.mkdtemp(prefix="site-", dir=TMP)
         self.page = Page("deploy/CLUSTER.md")
@@ -66,7 +67,6 @@ class Site:
                 file.write(text)
             os.chmod(path, 0o755)
         open(os.path.join(self.desk, "session"), "w", encoding="ascii").close()
-        self.lan = Lan()
 
     def machine(self, name, address):
         folder = os.path.join(self.folder, name)
