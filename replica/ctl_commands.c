@@ -128,6 +128,15 @@ const struct ctl_command ctl_commands[] = {
          "  tallyctl config check /etc/tally/tally.conf\n",
      .subject = CTL_ON_NOTHING,
      .run = ctl_config},
+    {.name = "doctor",
+     .line = "the machine a node stands on, and what to change",
+     .text = "Disk sync speed (in a file of its own that leaves no trace), room, the\n"
+             "directory's and the key's rights, the clock; with the configuration also\n"
+             "descriptors, ports, and sounds where Asterisk is here.\n"
+             "\n"
+             "Example: before the first call\n"
+             "  tallyctl doctor\n",
+     .run = ctl_doctor},
     {.name = "help",
      .args = "[COMMAND]",
      .most = 1,
