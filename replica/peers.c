@@ -13,6 +13,8 @@ enum {
     BATCH_BYTES =
         256 * 1024 + BLOCK_MAX, /* of one BLOCKS, at most; one block always fits */
     UNACKED_MAX = 4096,         /* blocks sent and not acknowledged, per feed */
+    LOSSES_TOLD = 4,
+    READ_TURN = 512 * 1024, /* bytes of log that a feed reads in one turn */
     WINDOW_MAX = UNACKED_MAX / PEERS_BLOCKS_MAX, /* messages that they are in */
     /* A piece that does not come is asked for again: after four times what the last one took, and twice as long each
      * time, within these bounds. */
@@ -36,6 +38,10 @@ struct progress {
      * read up to there without sending more has not found it. */
     uint64_t missing_lsn, missed;
     bool gone; /* so it was: that block is no more in the log */
+    /* How often blocks that were sent were not acknowledged, since the last that was; and what that comes to: nothing of
+     * this stream is sent until then, and after more than one loss a single block. */
+    unsigned losses;
+    uint64_t lost_ms, retry_ms;
     UT_hash_handle hh;
 };
 
@@ -73,6 +79,9 @@ struct feed {
     uint64_t
         progress_ms; /* when something was acknowledged, or sent while nothing was under way */
     uint64_t sent_ms; /* when the last BLOCKS was sent */
+    /* The first block that was held back, because its stream waits; and when one of those is to be looked at again.
+     * UINT64_MAX: none. */
+    uint64_t held_lsn, retry_ms;
 };
 
 struct peer {
@@ -90,6 +99,7 @@ struct peer {
     bool
         here; /* a conversation began, and it has not been silent for long since: another may be about to begin */
     uint64_t heard_ms, hello_ms, have_ms;
+    uint64_t vector_ms; /* its last HAVE came */
     bool
         wants_have; /* something of it was stored, or looked at in vain: it is to hear where we stand */
     struct peer_figures figures;
@@ -176,6 +186,15 @@ static void fetch_end(struct peers *p)
     p->fetch_from = NULL;
 }
 
+static void feed_init(struct feed *feed, bool relay)
+{
+    *feed = (struct feed){.relay = relay,
+                          .unacked = malloc(UNACKED_MAX * sizeof *feed->unacked),
+                          .window = WINDOW_MAX,
+                          .held_lsn = UINT64_MAX,
+                          .retry_ms = UINT64_MAX};
+}
+
 static enum err peer_new(struct peers *p, const struct peer_config *config,
                          struct peer **made)
 {
@@ -188,10 +207,8 @@ static enum err peer_new(struct peers *p, const struct peer_config *config,
     p->config.random(&run, sizeof run);
     p->config.random(&challenge, sizeof challenge);
     peer->config = *config;
-    peer->relay.relay = true;
-    peer->own.window = peer->relay.window = WINDOW_MAX;
-    peer->own.unacked = malloc(UNACKED_MAX * sizeof *peer->own.unacked);
-    peer->relay.unacked = malloc(UNACKED_MAX * sizeof *peer->relay.unacked);
+    feed_init(&peer->own, false);
+    feed_init(&peer->relay, true);
     peer->link =
         link_new(p->config.crypto, &p->config.key, &config->key, &run, &challenge);
     if (peer->own.unacked == NULL || peer->relay.unacked == NULL || peer->link == NULL) {
@@ -436,6 +453,7 @@ static void feed_rewind(struct feed *feed, uint64_t low)
     feed->low = low;
     feed->first = feed->count = feed->messages = 0;
     feed->bytes = 0;
+    feed->held_lsn = feed->retry_ms = UINT64_MAX;
 }
 
 /* What was sent and is not in its HAVE is sent once more. */
@@ -447,6 +465,24 @@ static void peer_rewind(struct peer *peer, bool from_start)
     progress->sent = progress->have;
     feed_rewind(&peer->own, from_start ? 0 : peer->own.low);
     feed_rewind(&peer->relay, from_start ? 0 : peer->relay.low);
+}
+
+/* How far it has read. */
+static uint64_t feed_read(const struct feed *feed)
+{
+    return feed->reader != NULL ? wal_reader_lsn(feed->reader) : feed->low;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What was acknowledged need not be read again. */
+static void feed_lower(struct feed *feed)
+{
+    feed->low = sooner(feed->held_lsn, feed->count > 0 ? feed->unacked[feed->first].lsn
+                                                       : feed_read(feed));
 }
 
 static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_ms)
@@ -469,10 +505,7 @@ static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_
     }
     if (any && feed->window < WINDOW_MAX)
         feed->window *= 2;
-    if (feed->count > 0)
-        feed->low = feed->unacked[feed->first].lsn;
-    else if (feed->reader != NULL)
-        feed->low = wal_reader_lsn(feed->reader);
+    feed_lower(feed);
 }
 
 /* What a HAVE comes to. */
@@ -527,6 +560,10 @@ static enum err have_stream(struct peers *p, struct peer *peer,
     }
     compared->unproven = compared->unproven || (frozen && !takes_no_more(peer, progress));
     compared->other = compared->other || end->position.number != held || contradicts;
+    if (end->position.number > progress->have && progress->losses > 0) {
+        progress->losses = 0;
+        peer->own.retry_ms = peer->relay.retry_ms = 0; /* It goes on. */
+    }
     progress->have = end->position.number;
     progress->round = peer->round;
     if (end->position.number > held)
@@ -633,9 +670,9 @@ static bool is_gone(const struct peers *p, const struct peer *peer,
                     const struct stream *stream, struct progress *progress)
 {
     const struct feed *feed = stream->own > 0 ? &peer->own : &peer->relay;
-    uint64_t read = feed->reader != NULL ? wal_reader_lsn(feed->reader) : feed->low;
+    uint64_t read = feed_read(feed);
 
-    if (progress->proof_ms != 0 || takes_no_more(peer, progress))
+    if (progress->proof_ms != 0 || takes_no_more(peer, progress) || progress->losses > 1)
         return false;
     if (progress->gone)
         return true;
@@ -690,6 +727,14 @@ static void forget_unnamed(const struct peers *p, struct peer *peer,
     }
 }
 
+/* It may have been restarted because of them. */
+static void forget_losses(struct peer *peer)
+{
+    for (struct progress *progress = peer->progress; progress != NULL;
+         progress = progress->hh.next)
+        progress->losses = 0;
+}
+
 static enum err have(struct peers *p, struct peer *peer,
                      const struct link_message *message, uint64_t now_ms)
 {
@@ -704,6 +749,7 @@ static enum err have(struct peers *p, struct peer *peer,
     if (r.bad || r.left < items || (r.left - items) % ID_BYTES != 0)
         return ERR_MALFORMED;
     peer->round++;
+    peer->vector_ms = now_ms;
     err = have_frozen(p, peer, reader_of(r.at + items, r.left - items), now_ms);
     if (err == ERR_OK)
         err = have_streams(p, peer, reader_of(r.at, items), &compared);
@@ -716,6 +762,8 @@ static enum err have(struct peers *p, struct peer *peer,
         peer_rewind(peer, compared.less || compared.unproven);
     first = !peer->heard_have;
     peer->heard_have = true;
+    if (first)
+        forget_losses(peer);
     tell_copies(p, first || compared.less || compared.other);
     feed_acknowledge(peer, &peer->own, now_ms);
     feed_acknowledge(peer, &peer->relay, now_ms);
@@ -1111,6 +1159,21 @@ static void feed_proof(struct peer *peer, const struct wal_frame *frame,
     batch_add(batch, block, len);
 }
 
+/* A stream of which the peer takes nothing (it does not trust its node, or is of another cluster, or of an older version)
+ * neither takes the room of others under way, nor is it sent for ever at full speed. */
+static bool is_held_back(struct feed *feed, const struct progress *progress,
+                         uint64_t number, uint64_t lsn, uint64_t now_ms)
+{
+    if (progress->losses == 0 ||
+        (now_ms >= progress->retry_ms &&
+         (progress->losses == 1 || number == progress->have + 1)))
+        return false;
+    feed->held_lsn = sooner(feed->held_lsn, lsn);
+    if (now_ms < progress->retry_ms)
+        feed->retry_ms = sooner(feed->retry_ms, progress->retry_ms);
+    return true;
+}
+
 /* Put the frame into the batch if the peer lacks it. Where it lacks what was before it, that is no more in the
  * log, and this block is of no use to it now. */
 static void feed_frame(struct peer *peer, struct feed *feed, bool own,
@@ -1126,7 +1189,8 @@ static void feed_frame(struct peer *peer, struct feed *feed, bool own,
         return;
     progress = progress_of(peer, &position.stream);
     if (progress == NULL || position.number != progress->sent + 1 ||
-        takes_no_more(peer, progress))
+        takes_no_more(peer, progress) ||
+        is_held_back(feed, progress, position.number, frame->lsn, now_ms))
         return;
     batch_add(batch, frame->bytes, frame->len);
     progress->sent = position.number;
@@ -1159,8 +1223,9 @@ static bool is_own(const struct peers *p, const struct wal_frame *frame)
            core_is_own(node_core(p->config.node), &position.stream);
 }
 
-/* One BLOCKS, if there is anything to send and room for it under way. Whether there may be more. */
-static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
+/* One BLOCKS, if there is anything to send before `end` and room for it under way. Whether there may be more. */
+static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t end,
+                      uint64_t now_ms)
 {
     struct peer *peer = p->peer[i];
     struct batch batch = {.w = writer_of(p->payload, BATCH_BYTES)};
@@ -1172,8 +1237,7 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now
     if (feed->reader == NULL || feed->messages >= feed->window)
         return false;
     while (batch_has_room(&batch) && feed->bytes < PEERS_WINDOW &&
-           feed->count < UNACKED_MAX &&
-           (!feed->relay || wal_reader_lsn(feed->reader) < p->relay_lsn)) {
+           feed->count < UNACKED_MAX && feed_read(feed) < end) {
         err = wal_reader_next(feed->reader, &frame);
         if (err != ERR_OK)
             break;
@@ -1181,8 +1245,7 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now
     }
     if (err == ERR_NOT_FOUND)
         feed_rewind(feed, 0);
-    if (feed->count == 0 && feed->reader != NULL)
-        feed->low = wal_reader_lsn(feed->reader);
+    feed_lower(feed);
     if (batch.blocks > 0) {
         send_payload(p, i, LINK_BLOCKS, batch.w.len);
         feed_sent(feed, now_ms);
@@ -1190,27 +1253,76 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t now
     return batch.blocks > 0 && err == ERR_OK;
 }
 
-/* Bytes of log that this feed has not looked at. */
-static uint64_t feed_unread(const struct peers *p, const struct feed *feed)
+/* Twice as long with each loss. */
+static uint64_t retry_after(unsigned losses)
 {
-    uint64_t read = feed->reader != NULL ? wal_reader_lsn(feed->reader) : feed->low;
+    uint64_t after_ms = PEERS_RESEND_MS;
 
-    return wal_mark(node_wal(p->config.node)).lsn - read;
+    while (--losses > 1 && after_ms < PEERS_RETRY_MAX_MS)
+        after_ms *= 2;
+    return after_ms;
 }
 
-/* Returns when it is to be looked at again: what is durable now may go out with what follows it. */
+/* heard: the peer has said since what it holds. Otherwise it may be the way to it that is cut. */
+static void stream_lost(struct peer *peer, struct progress *progress, bool heard,
+                        uint64_t now_ms)
+{
+    progress->lost_ms = progress->retry_ms = now_ms;
+    if (progress->losses == 0 || heard)
+        progress->losses++;
+    if (progress->losses > 1)
+        progress->retry_ms += retry_after(progress->losses);
+    if (progress->losses == LOSSES_TOLD && heard)
+        log_warn("peer %s: does not take what it lacks; its log says why",
+                 peer->config.name);
+}
+
+/* What is under way was not acknowledged in time. */
+static void feed_lost(struct peer *peer, struct feed *feed, uint64_t now_ms)
+{
+    bool heard = peer->vector_ms > feed->progress_ms;
+
+    for (size_t i = 0; i < feed->count; i++) {
+        const struct position *block =
+            &feed->unacked[(feed->first + i) % UNACKED_MAX].block;
+        struct progress *progress = progress_of(peer, &block->stream);
+
+        if (progress == NULL || progress->have >= block->number ||
+            (progress->losses > 0 && progress->lost_ms == now_ms))
+            continue;
+        stream_lost(peer, progress, heard, now_ms);
+        if (progress->losses == 1)
+            feed->window = 1;
+    }
+    peer_rewind(peer, false);
+}
+
+/* Up to where this feed reads in one turn: what is behind that waits for the callers that do. */
+static uint64_t feed_end(const struct peers *p, const struct feed *feed)
+{
+    uint64_t end = feed->relay ? p->relay_lsn : wal_mark(node_wal(p->config.node)).lsn;
+
+    return sooner(end, feed_read(feed) + READ_TURN);
+}
+
+/* Returns when it is to be looked at again, if nothing comes. */
 static uint64_t feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
 {
-    if (feed->count > 0 && now_ms - feed->progress_ms >= PEERS_RESEND_MS) {
+    const uint64_t durable = wal_mark(node_wal(p->config.node)).lsn;
+    uint64_t end;
+
+    if (feed->count > 0 && now_ms - feed->progress_ms >= PEERS_RESEND_MS)
+        feed_lost(p->peer[i], feed, now_ms);
+    if (feed->held_lsn != UINT64_MAX && now_ms >= feed->retry_ms)
         peer_rewind(p->peer[i], false);
-        feed->window = 1;
-    }
+    /* What is durable now may go out with what follows it. */
     if (!feed->relay && now_ms - feed->sent_ms < PEERS_GATHER_MS &&
-        feed_unread(p, feed) < PEERS_GATHER_BYTES)
-        return feed_unread(p, feed) > 0 ? feed->sent_ms + PEERS_GATHER_MS : UINT64_MAX;
-    while (feed_send(p, i, feed, now_ms))
+        durable - feed_read(feed) < PEERS_GATHER_BYTES)
+        return durable > feed_read(feed) ? feed->sent_ms + PEERS_GATHER_MS : UINT64_MAX;
+    end = feed_end(p, feed);
+    while (feed_send(p, i, feed, end, now_ms))
         ;
-    return UINT64_MAX;
+    return feed_read(feed) >= end && end < feed_end(p, feed) ? now_ms : UINT64_MAX;
 }
 
 /* ---- checkpoints ---- */
@@ -1346,11 +1458,6 @@ static uint64_t have_turn(struct peers *p, size_t i, uint64_t now_ms)
     if (now_ms - peer->have_ms >= after_ms)
         send_have(p, i, now_ms);
     return peer->have_ms + (peer->wants_have ? PEERS_GATHER_MS : PEERS_IDLE_MS);
-}
-
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* Returns when there will be something to do, if nothing comes. */

@@ -36,6 +36,9 @@ enum {
     PEERS_IDLE_MS = 1000,   /* between two HAVEs when nothing happens */
     PEERS_SILENT_MS = 5000, /* nothing heard for so long: not connected */
     PEERS_RESEND_MS = 1000, /* no acknowledgement for so long: read and send again */
+    /* What a peer does not take though it was sent twice and the peer is heard: sent again after twice as long each time, up
+     * to this. */
+    PEERS_RETRY_MAX_MS = 8000,
     PEERS_RELAY_MS = 500,
     PEERS_WHENCE = 64, /* bytes of an address as text, its end included */
     /* A message costs both ends several thread switches, and the receiver a sync, whatever it holds. So the next BLOCKS to a

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "replica/link.h"
+#include "replica/streams.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/history.h"
 
@@ -75,7 +76,7 @@ struct member {
     struct link *link;
     struct core *core; /* of another cluster or of the same; its blocks are history's */
     struct history history;
-    unsigned blocks; /* BLOCKS that came */
+    unsigned messages, blocks; /* BLOCKS that came, and what they held */
     uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
 };
 
@@ -88,8 +89,14 @@ static void on_message(void *arg, const uint8_t *bytes, size_t len)
 
     cr_assert_not_null(copy);
     memcpy(copy, bytes, len);
-    if (link_open(m->link, copy, len, &fresh, 0, &message) == LINK_TAKEN)
-        m->blocks += message.type == LINK_BLOCKS;
+    if (link_open(m->link, copy, len, &fresh, 0, &message) == LINK_TAKEN &&
+        message.type == LINK_BLOCKS) {
+        struct reader r = reader_of(message.payload, message.len);
+
+        m->messages++;
+        for (; r.left > 0; m->blocks++)
+            read_bytes(&r, read_u32(&r));
+    }
     free(copy);
 }
 
@@ -98,6 +105,22 @@ static void say(struct member *m, uint8_t type, size_t len)
     size_t sealed = link_seal(m->link, type, m->payload, len, m->sealed);
 
     cluster_inject(m->cluster, 0, m->sealed, sealed);
+}
+
+/* Until both ends know each other. */
+static void greet(struct member *m)
+{
+    link_down(m->link);
+    for (unsigned i = 0; i < 100 && !link_up(m->link); i++) {
+        if (link_wants_hello(m->link)) {
+            uint8_t hello[LINK_OVERHEAD + LINK_HELLO_BYTES];
+            size_t len = link_seal_hello(m->link, hello);
+
+            cluster_inject(m->cluster, 0, hello, len);
+        }
+        cluster_run(m->cluster, 100);
+    }
+    cr_assert(link_up(m->link));
 }
 
 static struct member *member_new(void)
@@ -115,16 +138,7 @@ static struct member *member_new(void)
     m->link = link_new(&crypto_real, &key, &other.public, &run, &challenge);
     cr_assert_not_null(m->link);
     cluster_listen(m->cluster, on_message, m);
-    for (unsigned i = 0; i < 100 && !link_up(m->link); i++) {
-        if (link_wants_hello(m->link)) {
-            uint8_t hello[LINK_OVERHEAD + LINK_HELLO_BYTES];
-            size_t len = link_seal_hello(m->link, hello);
-
-            cluster_inject(m->cluster, 0, hello, len);
-        }
-        cluster_run(m->cluster, 100);
-    }
-    cr_assert(link_up(m->link));
+    greet(m);
     core_figures(node_core(cluster_node(m->cluster, 0)), &figures);
     config.cluster = figures.cluster;
     m->core = core_new(&config);
@@ -184,4 +198,114 @@ Test(traffic, a_message_with_more_blocks_than_are_allowed_keeps_callers_waiting_
     say_blocks(m, PEERS_BLOCKS_MAX + 1);
     cr_assert_eq(cluster_total(m->cluster, 0, "theirs"), PEERS_BLOCKS_MAX);
     member_free(m);
+}
+
+/* ---- a peer that does not take what it is sent ---- */
+
+/* It says that it holds nothing but, of the stream that the others write, so many blocks. */
+static void say_have(struct member *m, uint64_t number)
+{
+    const struct streams *streams = core_streams(node_core(cluster_node(m->cluster, 0)));
+    struct writer w = writer_of(m->payload, sizeof m->payload);
+    const struct stream *own = streams_last_own(streams);
+    static const struct hash unknown;
+
+    write_bytes(&w, unknown.byte, HASH_BYTES);
+    write_u32(&w, number > 0);
+    if (number > 0) {
+        write_bytes(&w, own->end.position.stream.byte, ID_BYTES);
+        write_u64(&w, number);
+        write_bytes(
+            &w, own->end.position.number == number ? own->end.hash.byte : unknown.byte,
+            HASH_BYTES);
+    }
+    say(m, LINK_HAVE, w.len);
+}
+
+/* Let so many seconds pass, in each of which it says the same. */
+static void have_for(struct member *m, unsigned seconds, uint64_t number)
+{
+    for (unsigned i = 0; i < seconds; i++) {
+        say_have(m, number);
+        cluster_run(m->cluster, 1000);
+    }
+}
+
+Test(traffic, a_peer_that_takes_nothing_is_sent_one_block_ever_more_seldom)
+{
+    struct member *m = member_new();
+
+    say_have(m, 0);
+    for (unsigned i = 0; i < 500; i++)
+        cluster_count(m->cluster, 0, "hits");
+    have_for(m, 120, 0);
+    m->messages = m->blocks = 0;
+    have_for(m, 320, 0);
+    cr_assert_geq(m->messages, 320 * 1000 / (PEERS_RETRY_MAX_MS + 2 * PEERS_RESEND_MS));
+    cr_assert_leq(m->messages, 320 * 1000 / PEERS_RETRY_MAX_MS);
+    cr_assert_eq(m->blocks, m->messages, "one at a time");
+    member_free(m);
+}
+
+Test(traffic, a_peer_that_takes_blocks_at_last_gets_all_at_once)
+{
+    struct member *m = member_new();
+
+    say_have(m, 0);
+    for (unsigned i = 0; i < 500; i++)
+        cluster_count(m->cluster, 0, "hits");
+    have_for(m, 120, 0);
+    m->blocks = 0;
+    say_have(m, 1);
+    cluster_run(m->cluster, 50);
+    cr_assert_leq(m->blocks, 2 * PEERS_BLOCKS_MAX,
+                  "a message or two, after so many losses");
+    for (unsigned i = 0; i < 4; i++) {
+        say_have(m, 1 + m->blocks);
+        cluster_run(m->cluster, 50);
+    }
+    cr_assert_eq(1 + m->blocks, 500);
+    member_free(m);
+}
+
+Test(traffic, a_peer_that_comes_again_is_sent_everything_again)
+{
+    struct member *m = member_new();
+
+    say_have(m, 0);
+    for (unsigned i = 0; i < 10; i++)
+        cluster_count(m->cluster, 0, "hits");
+    have_for(m, 120, 0);
+    cluster_run(m->cluster, 2 * PEERS_SILENT_MS);
+    m->blocks = 0;
+    greet(m);
+    say_have(m, 0);
+    cluster_run(m->cluster, 100);
+    cr_assert_eq(m->blocks, 10);
+    member_free(m);
+}
+
+/* The fourth node does not trust the first. All that the first two count comes to it by way of the third. */
+Test(traffic, a_stream_that_a_peer_refuses_does_not_keep_others_from_it)
+{
+    struct cluster *c = cluster_new(4, 1);
+
+    cluster_list(c, 3, 0, false);
+    for (size_t i = 0; i < 2; i++) {
+        cluster_cut(c, i, 3, true);
+        cluster_cut(c, 3, i, true);
+    }
+    for (unsigned i = 0; i < 6 * PEERS_BLOCKS_MAX; i++)
+        cluster_count(c, 0, "refused");
+    cluster_run(c, 20000);
+    cr_assert_eq(cluster_total(c, 2, "refused"), 6 * PEERS_BLOCKS_MAX);
+    for (unsigned i = 0; i < 6 * PEERS_BLOCKS_MAX; i++)
+        cluster_count(c, 1, "taken");
+    cluster_run(c, 10000);
+    cr_assert_eq(cluster_total(c, 3, "taken"), 6 * PEERS_BLOCKS_MAX);
+    cr_assert_eq(cluster_total(c, 3, "refused"), 0);
+    cluster_list(c, 3, 0, true);
+    cluster_run(c, PEERS_RETRY_MAX_MS + 10000);
+    cr_assert_eq(cluster_total(c, 3, "refused"), 6 * PEERS_BLOCKS_MAX);
+    cluster_free(c);
 }
