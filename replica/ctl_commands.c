@@ -35,7 +35,7 @@ const struct ctl_command ctl_commands[] = {
     {.name = "counters",
      .args = "[PATTERN]",
      .most = 1,
-     .line = "all counters and their totals, or those like a pattern",
+     .line = "counters and totals, all or those like a pattern",
      .text = "PATTERN is as in a shell: * ? [a-z]. Quote it.\n"
              "\n"
              "Example: the ten that were voted for most\n"
@@ -195,7 +195,7 @@ void ctl_help(void)
         char left[32];
 
         snprintf(left, sizeof left, "%s %s", c->name, c->args != NULL ? c->args : "");
-        printf("  %-22s %s\n", left, c->line);
+        printf("  %-24s %s\n", left, c->line);
     }
     puts("\nOptions of every command:");
     print_options(true);
