@@ -523,7 +523,8 @@ Test(peers, a_node_whose_state_differs_though_it_holds_the_same_blocks_is_an_ala
     cluster_free(c);
 }
 
-Test(peers, what_a_node_counted_before_its_disk_was_lost_is_not_counted_again_once_it_is_back)
+Test(peers,
+     what_a_node_counted_before_its_disk_was_lost_is_not_counted_again_once_it_is_back)
 {
     struct cluster *c = cluster_new(2, 1);
     struct msg_count_rep first = cluster_count(c, 0, "hits"), again;
