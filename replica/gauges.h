@@ -17,7 +17,8 @@ struct gauges_view {
     uint64_t counters, streams, forks;
     uint64_t blocks, counts, commits; /* since the process began, recovery included */
     uint64_t log_first, log_end;      /* LSNs of what is kept */
-    uint64_t checkpoint;              /* number of the last; 0: none */
+    uint64_t copies, nodes, waiting, late; /* as in core_figures */
+    uint64_t checkpoint;                   /* number of the last; 0: none */
     uint64_t checkpoint_ms; /* wall clock of its making; 0: before the process began */
     struct network_figures network;
     size_t peers;

@@ -123,6 +123,13 @@ static void put_state(FILE *to, const struct gauges_view *v)
         v->log_end - v->log_first);
     one(to, "log_written_bytes_total", "counter", "Bytes ever written to the log.",
         v->log_end);
+    one(to, "copies_wanted", "gauge",
+        "Nodes that are to hold a count before it is answered.", v->copies);
+    one(to, "copies_nodes", "gauge",
+        "Nodes that are there to hold it, this one included.", v->nodes);
+    one(to, "copies_waiting", "gauge", "Answers that wait for copies.", v->waiting);
+    one(to, "copies_late_total", "counter",
+        "Answers that were UNKNOWN because copies came too late.", v->late);
     one(to, "checkpoint_number", "gauge", "The last checkpoint's number; 0: none yet.",
         v->checkpoint);
     if (v->checkpoint_ms == 0)

@@ -67,6 +67,7 @@ class Metrics(ServerTest):
         self.assertEqual(found["tally_counters"], 2)
         self.assertEqual(found["tally_state_up"], 1)
         self.assertEqual(found["tally_numbers_provisional"], 0)
+        self.assertEqual((found["tally_copies_wanted"], found["tally_copies_nodes"]), (1, 1))
         self.assertEqual(found['tally_process_starts_total{process="worker"}'], 2)
         self.assertGreater(found["tally_count_seconds_sum"], 0)
         self.assertGreaterEqual(found["tally_commit_seconds_count"], 1)
