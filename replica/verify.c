@@ -9,6 +9,7 @@
 #include "replica/checkpoint.h"
 #include "replica/core.h"
 #include "replica/streams.h"
+#include "replica/zeros.h"
 
 enum {
     CHECKPOINTS_MAX = CHECKPOINT_KEPT + 1, /* one more may stand after a crash */
@@ -31,6 +32,9 @@ struct verify {
     bool shared; /* there are streams with another key, or made by a node with peers */
     /* The first number that does not fit. It counts only if the log turns out not to be shared. */
     struct verify_report number;
+    uint64_t next;                   /* LSN behind the last frame; 0: none yet */
+    char segment[DISK_NAME_MAX + 1]; /* that it stands in */
+    uint64_t segment_base;
 };
 
 /* The first misfit is the one to name. */
@@ -336,14 +340,45 @@ static enum err take_adoption(struct verify *v, const struct wal_frame *frame)
     return ERR_OK;
 }
 
-static enum err take_frame(void *arg, const struct wal_frame *frame)
+static enum err check_zeros(struct verify *v, const char *file, uint64_t from,
+                            uint64_t to)
 {
-    struct verify *v = arg;
-    struct block block;
-    enum err err = reach(v, frame->lsn);
+    uint64_t at;
+    enum err err = zeros_check(v->disk, file, from, to, &at);
 
-    if (err != ERR_OK)
+    if (err != ERR_CORRUPT)
         return err;
+    memcpy(v->report->file, file, strlen(file) + 1);
+    v->report->offset = at;
+    return misfit(v, "something stands where the log has nothing but zeros");
+}
+
+/* What no frame's checksum covers: the rest of a header, and of a segment that had no room for the next frame. */
+static enum err check_rest(struct verify *v, const struct wal_frame *frame)
+{
+    const char *file = v->report->end.file;
+    uint64_t base = frame->lsn - v->report->end.offset;
+    enum err err = ERR_OK;
+
+    if (strcmp(file, v->segment) == 0)
+        return ERR_OK;
+    if (v->next != 0 && v->next < base) {
+        uint64_t before = v->next - v->segment_base;
+
+        err = check_zeros(v, v->segment, before, UINT64_MAX);
+    }
+    if (err == ERR_OK)
+        err = check_zeros(v, file, WAL_SEGMENT_HEADER_USED, WAL_SEGMENT_HEADER);
+    memcpy(v->segment, file, sizeof v->segment);
+    v->segment_base = base;
+    return err;
+}
+
+static enum err take_record(struct verify *v, const struct wal_frame *frame)
+{
+    struct block block;
+    enum err err;
+
     if (frame->len > 0 && frame->bytes[0] == BLOCK_PROOF)
         return take_proof(v, frame);
     if (frame->len > 0 && frame->bytes[0] == BLOCK_ADOPTED)
@@ -359,11 +394,44 @@ static enum err take_frame(void *arg, const struct wal_frame *frame)
     if (err != ERR_OK)
         return err;
     count_block(v->report, &block);
+    return ERR_OK;
+}
+
+static enum err take_frame(void *arg, const struct wal_frame *frame)
+{
+    struct verify *v = arg;
+    enum err err = reach(v, frame->lsn);
+
+    if (err == ERR_OK)
+        err = check_rest(v, frame);
+    if (err == ERR_OK)
+        err = take_record(v, frame);
+    if (err != ERR_OK)
+        return err;
+    v->next = frame->lsn + WAL_FRAME_HEADER + frame->len;
     /* Behind the limit a frame may be half written, which must not look like damage. */
-    return frame->lsn + WAL_FRAME_HEADER + frame->len >= v->limit ? ERR_AGAIN : ERR_OK;
+    return v->next >= v->limit ? ERR_AGAIN : ERR_OK;
 }
 
 /* ---- all of it ---- */
+
+/* What seems torn was whole where a checkpoint ends behind it. */
+static enum err check_end(struct verify *v)
+{
+    struct verify_report *report = v->report;
+    uint64_t lsn = v->next > report->end.mark.lsn ? v->next : report->end.mark.lsn;
+
+    for (size_t i = v->reached; i < v->count; i++) {
+        if (v->checkpoints[i].mark.lsn <= lsn || v->checkpoints[i].mark.lsn > v->limit)
+            continue;
+        memcpy(report->file, report->end.file, sizeof report->file);
+        report->offset = report->end.offset;
+        return misfit(
+            v, "the log ends here, and checkpoint %" PRIu64 " says that it was longer",
+            v->checkpoints[i].number);
+    }
+    return ERR_OK;
+}
 
 static enum err scan(struct verify *v)
 {
@@ -385,6 +453,8 @@ static enum err scan(struct verify *v)
     }
     if (err == ERR_OK && v->count == 0 && report->end.first != 0)
         err = misfit(v, "the log's beginning is gone, and no checkpoint is whole");
+    if (err == ERR_OK)
+        err = check_end(v);
     return err == ERR_OK ? reach(v, v->limit) : err;
 }
 

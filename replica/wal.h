@@ -18,6 +18,8 @@
 enum {
     WAL_FORMAT = 1,
     WAL_SEGMENT_HEADER = 64,
+    WAL_SEGMENT_HEADER_USED =
+        48, /* bytes of it that its check is of or in; the rest is zero */
     WAL_FRAME_HEADER = 32,
     /* Bytes written between two syncs, at most; none of them stand in two segments. So what a crash leaves
      * beyond the last durable byte reaches no further than this, and recovery need not look further. */

@@ -70,6 +70,29 @@ class Fsck(Cluster):
             self.assertEqual(code, 1)
             self.assertEqual(snapshot(os.path.join(node.state, "log")), before)
 
+    def test_verify_finds_a_flipped_bit_anywhere(self):
+        node = self.node(scripts="", log="segment-size = 1m\n").start()
+        self.load(node, 6000)
+        node.stop()
+        end, mark = self.end(node)
+        self.assertEqual(end, mark, "the last checkpoint vouches for all")
+        self.assertGreater(end, 2**20)
+        files = [(path, 2**20) for path in sorted(glob.glob(node.state + "/log/*.log"))[:end // 2**20]]
+        files += [self.place(node, end)]
+        files += [(path, os.path.getsize(path)) for path in glob.glob(node.state + "/log/*.checkpoint")]
+        for path, size in files:
+            with open(path, "rb") as file:
+                whole = file.read()
+            places = random.sample(range(size), 6) + [random.randrange(48, 64), size - 1]
+            for at in places:
+                flip(path, at)
+                done = node.ctl("verify", check=False)
+                self.assertEqual(done.returncode, 1, (path, at, size))
+                self.assertIn(f"BAD: log/{os.path.basename(path)}, offset ", done.stdout)
+                self.assertLessEqual(int(done.stdout.partition("offset ")[2].partition(":")[0]), at)
+                with open(path, "r+b") as file:
+                    file.write(whole)
+
     def test_what_it_says_of_each_damage_is_true(self):
         node = self.history()
         kept = node.state + ".kept"

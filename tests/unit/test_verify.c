@@ -488,6 +488,30 @@ Test(verify, what_a_crash_tore_at_the_end_is_no_damage)
     cr_expect(report.end.torn);
 }
 
+Test(verify, what_a_checkpoint_vouches_for_cannot_be_torn)
+{
+    struct place place;
+
+    count_some(5);
+    node_folder_checkpoint(&folder);
+    node_folder_stop(&folder);
+    place = frame_at(5);
+    flip(segment, place.lsn + WAL_FRAME_HEADER);
+    cr_expect_eq(verify(), ERR_CORRUPT);
+    cr_expect_str_eq(report.file, segment);
+    cr_expect_eq(report.offset, place.lsn);
+}
+
+Test(verify, what_no_checksum_covers_has_to_be_zeros)
+{
+    count_some(5);
+    node_folder_stop(&folder);
+    flip(segment, WAL_SEGMENT_HEADER - 1);
+    cr_expect_eq(verify(), ERR_CORRUPT);
+    cr_expect_str_eq(report.file, segment);
+    cr_expect_eq(report.offset, WAL_SEGMENT_HEADER - 1);
+}
+
 Test(verify, what_stands_behind_the_limit_is_not_looked_at)
 {
     struct place place;
