@@ -31,8 +31,8 @@ enum {
         20, /* messages in a second that no peer has sealed, from one address */
     NETWORK_TURN_MS =
         5, /* of messages taken in one turn, so that callers are not kept waiting */
-    /* Messages that wait for a peer's connection, at most: room for the two windows of peers.c. Their bytes are bounded
-     * by those, too: 2 * PEERS_WINDOW of blocks and TRANSFER_WINDOW of a checkpoint. */
+    /* Messages that wait for a peer's connection, at most: room for the windows of peers.c. Their bytes are bounded by
+     * those, too: PACE_MAX each for own blocks, for others', and for a checkpoint. */
     NETWORK_SEND_BUFFER = 256,
     NETWORK_REDIAL_MIN_MS = 100,
     NETWORK_REDIAL_MAX_MS = 500,

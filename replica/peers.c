@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "replica/pace.h"
 #include "replica/rivals.h"
 #include "replica/streams.h"
 
@@ -18,6 +19,7 @@ enum {
     WINDOW_MAX = UNACKED_MAX / PEERS_BLOCKS_MAX, /* messages that they are in */
     /* A piece that does not come is asked for again: after four times what the last one took, and twice as long each
      * time, within these bounds. */
+    PIECE_MIN = 128 * 1024,
     FETCH_AGAIN_MS = 250,
     FETCH_FIRST_MS = 1000, /* as if one had taken a quarter of that */
     FETCH_AGAIN_MAX_MS = 10000,
@@ -58,8 +60,7 @@ struct sending {
     struct checkpoint_source source;
     bool wanted;        /* the peer has asked for it */
     uint64_t wanted_ms; /* when last */
-    /* Bytes sent beyond `has`, at most: twice as many with each step, few after a loss. */
-    size_t window;
+    struct pace pace;   /* of the bytes between `has` and `sent` */
     uint64_t has,
         sent; /* offsets: the peer has said that it has it up to there; was sent up to there */
     uint64_t offer_ms;
@@ -75,9 +76,7 @@ struct feed {
     /* Messages that these went out in, and how many may be under way: one after a loss, twice as many with each
      * acknowledgement. Where messages overtake each other, several at a time may never arrive in order. */
     size_t messages, window;
-    uint64_t bytes;
-    uint64_t
-        progress_ms; /* when something was acknowledged, or sent while nothing was under way */
+    struct pace pace; /* of their bytes */
     uint64_t sent_ms; /* when the last BLOCKS was sent */
     /* The first block that was held back, because its stream waits; and when one of those is to be looked at again.
      * UINT64_MAX: none. */
@@ -123,6 +122,8 @@ struct peers {
     uint64_t fetch_again_ms; /* so much later again */
     uint64_t fetch_gap;      /* asked at once because of a gap, when so much was here */
     uint64_t fetch_after_ms; /* not before */
+    uint64_t offered_ms;     /* when one that is lacked was offered last; 0: never */
+    uint64_t remade_ms;      /* when one was made for a peer that is too far; 0: never */
     uint64_t renewed_ms;     /* when a stream was last begun on a peer's word */
     uint64_t copied_ms; /* when a peer last said that this node has a rival; 0: never */
     bool copied;        /* and that is not long ago */
@@ -452,8 +453,8 @@ static void feed_rewind(struct feed *feed, uint64_t low)
     feed->reader = NULL;
     feed->low = low;
     feed->first = feed->count = feed->messages = 0;
-    feed->bytes = 0;
     feed->held_lsn = feed->retry_ms = UINT64_MAX;
+    pace_forget(&feed->pace);
 }
 
 /* What was sent and is not in its HAVE is sent once more. */
@@ -496,11 +497,10 @@ static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_
         if (progress == NULL ||
             (progress->have < oldest->block.number && !takes_no_more(peer, progress)))
             break;
-        feed->bytes -= oldest->bytes;
+        pace_acked(&feed->pace, oldest->bytes, now_ms);
         feed->first = (feed->first + 1) % UNACKED_MAX;
         feed->count--;
         feed->messages -= oldest->last;
-        feed->progress_ms = now_ms;
         any = true;
     }
     if (any && feed->window < WINDOW_MAX)
@@ -881,8 +881,10 @@ static bool takes_offer(struct peers *p, struct peer *peer,
     const struct core *core = node_core(p->config.node);
     uint64_t lack = lacked(p, peer);
 
-    if (lack == 0 || !peer->heard_have || now_ms < p->fetch_after_ms ||
-        !core_trusts(core, &piece->seal.maker))
+    if (lack == 0 || !peer->heard_have || !core_trusts(core, &piece->seal.maker))
+        return false;
+    p->offered_ms = now_ms;
+    if (now_ms < p->fetch_after_ms)
         return false;
     if (p->fetch_from != NULL && p->fetch_from != peer &&
         now_ms - p->fetch_ms < FETCH_STALLED_MS)
@@ -971,12 +973,13 @@ static enum err want(struct peer *peer, const struct link_message *message,
     }
     if (want.offset > s->source.bytes)
         return ERR_MALFORMED;
-    /* Asked twice for the same: what was sent from there on is lost. */
-    if (!s->wanted || want.offset <= s->has || want.offset > s->sent) {
+    if (s->wanted && want.offset > s->has && want.offset <= s->sent) {
+        pace_acked(&s->pace, want.offset - s->has, now_ms);
+    } else {
+        /* Asked twice for the same: what was sent from there on is lost. */
+        pace_slow(&s->pace);
+        pace_forget(&s->pace);
         s->sent = want.offset;
-        s->window = TRANSFER_PIECE;
-    } else if (s->window < TRANSFER_WINDOW) {
-        s->window *= 2;
     }
     s->has = want.offset;
     s->wanted = true;
@@ -1021,6 +1024,15 @@ static enum err act(struct peers *p, struct peer *peer,
     return err == ERR_MALFORMED ? ERR_OK : err;
 }
 
+/* Who was away may have another link, or another process. */
+static void paces_begin(struct peer *peer)
+{
+    pace_begin(&peer->own.pace);
+    pace_begin(&peer->relay.pace);
+    pace_begin(&peer->sending.pace);
+    peer->sending.sent = peer->sending.has;
+}
+
 /* Something true was heard. Where the conversation begins with it, both say what they hold. */
 static void connected(struct peers *p, struct peer *peer, bool was_up, uint64_t now_ms)
 {
@@ -1030,6 +1042,7 @@ static void connected(struct peers *p, struct peer *peer, bool was_up, uint64_t 
     if (!link_up(peer->link) || (was_up && same))
         return;
     peer->runs = link_runs(peer->link);
+    paces_begin(peer);
     peer->here = true;
     peer->heard_have = false;
     peer->wants_have = true;
@@ -1194,11 +1207,9 @@ static void feed_frame(struct peer *peer, struct feed *feed, bool own,
         return;
     batch_add(batch, frame->bytes, frame->len);
     progress->sent = position.number;
-    if (feed->count == 0)
-        feed->progress_ms = now_ms;
     feed->unacked[(feed->first + feed->count++) % UNACKED_MAX] =
         (struct unacked){position, frame->lsn, (uint32_t)frame->len, false};
-    feed->bytes += frame->len;
+    pace_sent(&feed->pace, frame->len, now_ms);
     peer->figures.sent++;
 }
 
@@ -1236,7 +1247,7 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t end
         feed->reader = wal_reader_new(node_wal(p->config.node), feed->low);
     if (feed->reader == NULL || feed->messages >= feed->window)
         return false;
-    while (batch_has_room(&batch) && feed->bytes < PEERS_WINDOW &&
+    while (batch_has_room(&batch) && pace_room(&feed->pace) &&
            feed->count < UNACKED_MAX && feed_read(feed) < end) {
         err = wal_reader_next(feed->reader, &frame);
         if (err != ERR_OK)
@@ -1256,7 +1267,7 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t end
 /* Twice as long with each loss. */
 static uint64_t retry_after(unsigned losses)
 {
-    uint64_t after_ms = PEERS_RESEND_MS;
+    uint64_t after_ms = PEERS_RETRY_MS;
 
     while (--losses > 1 && after_ms < PEERS_RETRY_MAX_MS)
         after_ms *= 2;
@@ -1280,7 +1291,7 @@ static void stream_lost(struct peer *peer, struct progress *progress, bool heard
 /* What is under way was not acknowledged in time. */
 static void feed_lost(struct peer *peer, struct feed *feed, uint64_t now_ms)
 {
-    bool heard = peer->vector_ms > feed->progress_ms;
+    bool heard = peer->vector_ms > feed->pace.progress_ms;
 
     for (size_t i = 0; i < feed->count; i++) {
         const struct position *block =
@@ -1311,8 +1322,10 @@ static uint64_t feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t
     const uint64_t durable = wal_mark(node_wal(p->config.node)).lsn;
     uint64_t end;
 
-    if (feed->count > 0 && now_ms - feed->progress_ms >= PEERS_RESEND_MS)
+    if (pace_lost(&feed->pace, now_ms)) {
+        pace_slow(&feed->pace);
         feed_lost(p->peer[i], feed, now_ms);
+    }
     if (feed->held_lsn != UINT64_MAX && now_ms >= feed->retry_ms)
         peer_rewind(p->peer[i], false);
     /* What is durable now may go out with what follows it. */
@@ -1338,6 +1351,7 @@ static bool sending_open(struct peers *p, struct peer *peer, uint64_t now_ms)
         return true;
     checkpoint_source_close(&s->source);
     *s = (struct sending){0};
+    pace_begin(&s->pace);
     s->open = node_source(p->config.node, &s->source) == ERR_OK;
     return s->open;
 }
@@ -1360,6 +1374,28 @@ static enum err send_piece(struct peers *p, size_t i, size_t len)
     return ERR_OK;
 }
 
+/* Two pieces fill the window, so that one is under way while the other is asked for. */
+static size_t piece_len(const struct sending *s)
+{
+    uint64_t left = s->source.bytes - s->sent, len = s->pace.window / 2;
+
+    if (len < PIECE_MIN)
+        len = PIECE_MIN;
+    if (len > TRANSFER_PIECE)
+        len = TRANSFER_PIECE;
+    return (size_t)(len < left ? len : left);
+}
+
+/* The newest may be older than what the peer holds of some streams, and of no use to it; one that is made now holds
+ * all that this node does. */
+static void renew_checkpoint(struct peers *p, uint64_t now_ms)
+{
+    if (p->remade_ms != 0 && now_ms - p->remade_ms < PEERS_FETCH_MS)
+        return;
+    p->remade_ms = now_ms;
+    node_want_checkpoint(p->config.node);
+}
+
 static void sending_turn(struct peers *p, size_t i, uint64_t now_ms)
 {
     struct peer *peer = p->peer[i];
@@ -1371,13 +1407,16 @@ static void sending_turn(struct peers *p, size_t i, uint64_t now_ms)
         *s = (struct sending){0};
         return;
     }
+    if (!s->wanted)
+        renew_checkpoint(p, now_ms);
     if (!sending_open(p, peer, now_ms))
         return;
     while (err == ERR_OK && s->wanted && s->sent < s->source.bytes &&
-           s->sent < s->has + s->window) {
-        uint64_t left = s->source.bytes - s->sent;
+           pace_room(&s->pace)) {
+        size_t len = piece_len(s);
 
-        err = send_piece(p, i, left < TRANSFER_PIECE ? (size_t)left : TRANSFER_PIECE);
+        err = send_piece(p, i, len);
+        pace_sent(&s->pace, len, now_ms);
     }
     if (err == ERR_OK && (s->offer_ms == 0 || now_ms - s->offer_ms >= PEERS_IDLE_MS) &&
         (!s->wanted || now_ms - s->wanted_ms >= PEERS_IDLE_MS)) {
@@ -1580,6 +1619,14 @@ static void log_copies(struct peers *p, uint64_t now_ms)
             figures.copies);
 }
 
+/* Is this node about to go over to a checkpoint? What it holds above that is read from its own log, all of which
+ * stays meanwhile. */
+static bool takes_over(const struct peers *p, uint64_t now_ms)
+{
+    return p->fetch_from != NULL ||
+           (p->offered_ms != 0 && now_ms - p->offered_ms < PEERS_SILENT_MS);
+}
+
 void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
 {
     uint64_t keep = UINT64_MAX;
@@ -1603,7 +1650,7 @@ void peers_turn(struct peers *p, uint64_t now_ms, uint64_t *next_ms)
         if (peer->sending.open && peer->sending.source.lsn < keep)
             keep = peer->sending.source.lsn;
     }
-    node_keep(p->config.node, keep);
+    node_keep(p->config.node, takes_over(p, now_ms) ? 0 : keep);
 }
 
 /* ---- looking ---- */

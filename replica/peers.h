@@ -35,9 +35,9 @@ enum {
     PEERS_MAX = 16,
     PEERS_IDLE_MS = 1000,   /* between two HAVEs when nothing happens */
     PEERS_SILENT_MS = 5000, /* nothing heard for so long: not connected */
-    PEERS_RESEND_MS = 1000, /* no acknowledgement for so long: read and send again */
-    /* What a peer does not take though it was sent twice and the peer is heard: sent again after twice as long each time, up
-     * to this. */
+    /* What a peer does not take though it was sent twice and the peer is heard: sent again after so long, and twice as long
+     * each time, up to that. */
+    PEERS_RETRY_MS = 1000,
     PEERS_RETRY_MAX_MS = 8000,
     PEERS_RELAY_MS = 500,
     PEERS_WHENCE = 64, /* bytes of an address as text, its end included */
@@ -55,7 +55,6 @@ enum {
         10000, /* between two streams begun because a peer says that it has frozen the last */
     PEERS_FETCH_MS =
         60000, /* a checkpoint fetched in vain, or not at all: the next is begun so much later */
-    PEERS_WINDOW = 4 * 1024 * 1024, /* bytes sent and not acknowledged, per peer */
 };
 
 struct peer_config {

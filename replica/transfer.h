@@ -23,8 +23,6 @@
 enum {
     TRANSFER_MAX = 1 << 30,      /* bytes of a state that is taken, at most */
     TRANSFER_PIECE = 256 * 1024, /* bytes of it in one message, at most */
-    TRANSFER_WINDOW =
-        2 * 1024 * 1024, /* bytes sent beyond what the receiver says that it has */
     TRANSFER_SEAL = PUBLIC_KEY_BYTES + SIGNATURE_BYTES,
     TRANSFER_HEAD = TRANSFER_SEAL + 8 + 8, /* of a CHECKPOINT */
     TRANSFER_WANT = TRANSFER_SEAL + 8,

@@ -260,7 +260,7 @@ static void log_is_whole(void)
 
 static void still_well(void)
 {
-    pass(JOIN_WAIT_MS + PEERS_RESEND_MS);
+    pass(JOIN_WAIT_MS + PACE_LOST_MS);
     must(core_is_open(node_core(scene.node)));
     count((const uint8_t *)"hits", 4);
     log_is_whole();

@@ -203,10 +203,17 @@ class Storm:
         with self.silence():
             self.converge()
             member.kill()
+            self.keep_log(member)
             lose()
             self.new_archive(member)
             member.launch()
         return True
+
+    def keep_log(self, member):
+        """Out of the node's reach: to see at the end that what all have lost in turn was the same, too."""
+        kept = os.path.join(member.folder, f"lost-{len(self.archives[member])}")
+        shutil.copytree(os.path.join(member.state, "log"), kept)
+        self.archives[member].append(kept)
 
     def new_archive(self, member):
         """Another folder for old segments: those of another log have the same names."""

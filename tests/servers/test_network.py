@@ -6,9 +6,10 @@ import re
 import socket
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from cluster import CALLS, Cluster
-from harness import LONG, call, eventually
+from harness import LONG, Callers, call, eventually
 from netns import ESTABLISHED, SYN_SENT, Net, tap
 from storm import Storm
 
@@ -114,6 +115,70 @@ class Network(Networked):
         print("connected after", self.wait_connected([a, b], 8), "s")
         self.wait_same([a, b], 2)
         self.assertEqual(a.status()["peers"]["cut_off"], 0, "not taken for strangers")
+
+
+class Slow(Networked):
+    def test_a_checkpoint_over_a_slow_link_goes_on_where_it_was_interrupted(self):
+        """A node has lost its disk, and the others' logs do not reach back: it needs their checkpoint, and takes
+        calls until it has it."""
+        steps = "".join(f"step = count ${{arg1}}-{'x' * 50}-{i:03}\n" for i in range(100))
+        a, b, c = self.hosts(log="segment-size = 1m\ncheckpoint-size = 1m", more="join-wait = 1s",
+                             scripts=f"[script many]\n{steps}")
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda i: call(a, "many", [f"{i:03}"], limit=60), range(160)))
+        calls = self.assertWent([self.load(m, calls=4000, concurrency=2) for m in (a, b, c)])
+        self.wait_same([a, b, c])
+        self.assertGreater(min(m.status()["log"]["first"] for m in (a, b, c)), 0, "logs were cut")
+        c.kill()
+        c.wipe()
+        for other in (a, b):
+            self.net.link(other.host, c.host, rate=400000, delay=0.02)
+        c.launch()
+        self.wait_counting(c)
+        with Callers(c, threads=2) as callers:
+            fetched, size = self.wait_fetched(c, 0.2)
+            self.net.isolate(c.host)
+            eventually(lambda: not c.peer("n1")["connected"] and not c.peer("n2")["connected"], 10,
+                       "the silence is noticed")
+            self.net.isolate(c.host, cut=False)
+            later, same_size = self.wait_fetched(c, 0.7)
+            self.assertEqual(size, same_size, "of the same checkpoint")
+            self.assertEqual(len(re.findall("fetching a checkpoint", c.log())), 1, "it went on")
+            self.assertNotIn("went over to", c.log())
+            c.kill()
+            c.start()
+            c.wait_log("went over to a peer's checkpoint", 40)
+            self.assertLess(len(re.findall("fetching a checkpoint", c.log())), 4)
+        self.wait_same([a, b, c], 60)
+        self.assertVerified([a, b, c])
+        self.assertSameBytes([a, b, c])
+        self.assertGreater(len(callers.numbers()), 100, "it took calls meanwhile")
+        self.assertGreaterEqual(c.total("load"), calls + len(callers.numbers()))
+        self.assertLessEqual(c.total("load"), calls + len(callers.calls) + 2)
+
+    def wait_fetched(self, member, share):
+        """Until so much of a checkpoint is there: its bytes, and of how many."""
+        def fetched():
+            for name, _, _ in member.peers:
+                peer = member.peer(name)
+                if peer and peer["fetch_bytes"] and peer["fetched"] >= share * peer["fetch_bytes"]:
+                    return peer["fetched"], peer["fetch_bytes"]
+            return None
+        return eventually(fetched, 30, f"{share:.0%} of a checkpoint are here")
+
+    def test_a_backlog_over_a_slow_link_is_sent_once(self):
+        """What is not acknowledged yet is mostly on its way: who sends it again makes it worse."""
+        a, b = self.hosts(2)
+        self.net.isolate(a.host)
+        self.assertWent([self.load(a, calls=6000, concurrency=2)])
+        self.net.link(a.host, b.host, cut=False, rate=100000, delay=0.02)
+        before = self.net.figures()["links"]
+        self.wait_same([a, b], 40)
+        passed = {(link["from"], link["to"]): link["bytes"] - old["bytes"]
+                  for old, link in zip(before, self.net.figures()["links"])}
+        size = a.status()["log"]["end"]
+        self.assertGreater(size, 400000)
+        self.assertLess(passed[0, 1], 1.3 * size, "bytes sent for so many bytes of log")
 
 
 class Wire(Networked):

@@ -5,12 +5,13 @@
 #include <string.h>
 
 #include "common/byte.h"
+#include "replica/pace.h"
 #include "tests/simulation/broken.h"
 #include "tests/simulation/cluster.h"
 
 /* Bytes of blocks that a peer is sent while nothing is heard from it, at most: of both feeds, and what a last message
  * goes beyond. */
-enum { WINDOW_MAX = 2 * (PEERS_WINDOW + LINK_PAYLOAD_MAX) };
+enum { WINDOW_MAX = 2 * (PACE_MAX + LINK_PAYLOAD_MAX) };
 
 /* Open a message between two nodes. False: it was not sealed for that way. */
 static bool look(struct cluster *c, unsigned from, unsigned to, const uint8_t *bytes,

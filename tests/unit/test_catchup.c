@@ -389,3 +389,24 @@ Test(catchup,
     core_free(peer);
     history_free(&history);
 }
+
+/* The newest that there is may be older than what the peer holds of other streams; then it could not take it, and
+ * there might be no other for an hour. */
+Test(catchup, a_peer_that_is_too_far_is_offered_a_checkpoint_that_was_made_since)
+{
+    struct cluster *c = without_third(1);
+    uint64_t before;
+
+    cluster_fill(c, 0, "later", false, 1);
+    cluster_run(c, 3000);
+    before = node_checkpoint(cluster_node(c, 0));
+    cluster_run(c, 3000);
+    cr_assert_eq(node_checkpoint(cluster_node(c, 0)), before, "none is due");
+    cluster_start(c, 2);
+    cluster_run(c, 3000);
+    cr_assert_eq(node_checkpoint(cluster_node(c, 0)), before + 1);
+    cluster_run(c, 12000);
+    expect_all(c);
+    cr_assert_eq(node_checkpoint(cluster_node(c, 0)), before + 1, "one was enough");
+    cluster_free(c);
+}

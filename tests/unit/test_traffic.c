@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "replica/link.h"
+#include "replica/pace.h"
 #include "replica/streams.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/history.h"
@@ -241,7 +242,7 @@ Test(traffic, a_peer_that_takes_nothing_is_sent_one_block_ever_more_seldom)
     have_for(m, 120, 0);
     m->messages = m->blocks = 0;
     have_for(m, 320, 0);
-    cr_assert_geq(m->messages, 320 * 1000 / (PEERS_RETRY_MAX_MS + 2 * PEERS_RESEND_MS));
+    cr_assert_geq(m->messages, 320 * 1000 / (PEERS_RETRY_MAX_MS + 2 * PACE_LOST_MAX_MS));
     cr_assert_leq(m->messages, 320 * 1000 / PEERS_RETRY_MAX_MS);
     cr_assert_eq(m->blocks, m->messages, "one at a time");
     member_free(m);
