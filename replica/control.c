@@ -172,6 +172,22 @@ static int status_cluster(json_t *status, const struct control_view *view)
     return failed;
 }
 
+static int status_calls(json_t *status, const struct control_calls_source *source)
+{
+    struct control_calls c = {.open = 0};
+    json_t *calls;
+
+    if (source->read == NULL)
+        return 0;
+    source->read(source->arg, &c);
+    calls = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "open", json_u64(c.open),
+                      "taken", json_u64(c.taken), "refused", json_u64(c.refused),
+                      "failed", json_u64(c.failed), "resends", json_u64(c.resends),
+                      "workers_started", json_u64(c.workers_started), "states_started",
+                      json_u64(c.states_started));
+    return json_object_set_new(status, "calls", calls);
+}
+
 static json_t *do_status(const struct control_view *view, const json_t *request)
 {
     const struct node_figures *f = &view->figures;
@@ -189,7 +205,8 @@ static json_t *do_status(const struct control_view *view, const json_t *request)
 
     (void)request;
     if (status == NULL || figures == NULL || status_node(status, &view->about) != 0 ||
-        json_object_update(status, figures) != 0 || status_cluster(status, view) != 0) {
+        json_object_update(status, figures) != 0 || status_cluster(status, view) != 0 ||
+        status_calls(status, &view->about.calls) != 0) {
         json_decref(status);
         status = NULL;
     }

@@ -19,6 +19,8 @@
  *       {"wanted": nodes that are to hold a count before it is answered, "nodes": that are connected, this one
  *       included, "to_be_had": whether new counts are taken, "waiting": answers, "late": answers that were UNKNOWN
  *       for want of copies, since the start}
+ *       "calls": {"open", "taken", "refused", "failed", "resends", "workers_started", "states_started"}, since
+ *       the node was started
  *   {"do": "peers"}
  *       "peers": [{"name", "address", "reached": its address takes connections, "connected", "behind": blocks
  *       that it lacks, null before it said what it holds, "too_far": the log has no more what it lacks,
@@ -51,15 +53,29 @@ enum {
     CONTROL_PAGE_MAX = 1000,         /* counters in one reply */
 };
 
+/* What the node's other processes did since it was started: the state process passes it on. */
+struct control_calls {
+    uint64_t open;           /* now */
+    uint64_t taken, refused; /* connections */
+    uint64_t failed;         /* ended by an error or a time limit */
+    uint64_t resends; /* messages to the state process that it was slow to answer */
+    uint64_t workers_started, states_started;
+};
+struct control_calls_source {
+    void (*read)(const void *arg, struct control_calls *calls);
+    const void *arg;
+};
+
 /* What is known beside the node. */
 struct control_about {
     const char *node_name;
     struct public_key key;
     bool key_known;
-    uint64_t started_ms;           /* wall clock */
-    uint64_t now_ms;               /* as in peer_figures */
-    const struct network *network; /* NULL: none */
-    const char *peer_listen;       /* "": none */
+    uint64_t started_ms;               /* wall clock */
+    uint64_t now_ms;                   /* as in peer_figures */
+    const struct network *network;     /* NULL: none */
+    const char *peer_listen;           /* "": none */
+    struct control_calls_source calls; /* read NULL: not known */
 };
 
 /* Answer one request; never fails but for memory (NULL): a request that makes no sense gets a reply

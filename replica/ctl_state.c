@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <time.h>
 
 #include "replica/ctl.h"
 #include "replica/ctl_processes.h"
@@ -124,7 +125,7 @@ static void print_status(const json_t *status)
 /* ---- what only tallyctl sees: the disk, the processes, and the verdict ---- */
 
 struct outlook {
-    struct verdict_disk disk;
+    struct verdict_around around;
     struct processes processes;
     bool processes_known;
     enum verdict_word word;
@@ -133,11 +134,14 @@ struct outlook {
 
 static void look_around(struct outlook *o)
 {
+    struct timespec now;
     struct statvfs fs;
 
     if (statvfs(".", &fs) == 0)
-        o->disk = (struct verdict_disk){(uint64_t)fs.f_bavail * fs.f_frsize,
-                                        (uint64_t)fs.f_blocks * fs.f_frsize};
+        o->around = (struct verdict_around){.free = (uint64_t)fs.f_bavail * fs.f_frsize,
+                                            .size = (uint64_t)fs.f_blocks * fs.f_frsize};
+    clock_gettime(CLOCK_REALTIME, &now);
+    o->around.now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     o->processes_known = processes_look(&o->processes);
 }
 
@@ -152,7 +156,7 @@ static enum ctl_exit judge(struct ctl *ctl, const json_t *status, struct outlook
         code = ctl_request(ctl, json_pack("{s:s}", "do", "peers"), &reply);
     if (code != CTL_FINE)
         return code;
-    o->word = verdict_of(status, reply, &o->disk, &o->problems);
+    o->word = verdict_of(status, reply, &o->around, &o->problems);
     json_decref(reply);
     return o->word == VERDICT_OK ? CTL_FINE : CTL_NOT_FINE;
 }
@@ -200,6 +204,18 @@ static void print_verdict(const struct ctl *ctl, const json_t *status,
     putchar('\n');
 }
 
+static void print_calls(const json_t *status)
+{
+    const json_t *calls = json_object_get(status, "calls");
+
+    if (calls == NULL)
+        return;
+    printf("calls        %" JSON_INTEGER_FORMAT " open; %" JSON_INTEGER_FORMAT
+           " taken, %" JSON_INTEGER_FORMAT " failed, %" JSON_INTEGER_FORMAT " refused\n",
+           ctl_number(calls, "open"), ctl_number(calls, "taken"),
+           ctl_number(calls, "failed"), ctl_number(calls, "refused"));
+}
+
 static void print_around(const struct outlook *o)
 {
     char free_text[CTL_SIZE_SIZE], size_text[CTL_SIZE_SIZE];
@@ -207,8 +223,8 @@ static void print_around(const struct outlook *o)
     if (o->processes_known)
         printf("processes    master %d, workers %u\n", (int)o->processes.master,
                o->processes.workers);
-    ctl_format_size(o->disk.free, free_text);
-    ctl_format_size(o->disk.size, size_text);
+    ctl_format_size(o->around.free, free_text);
+    ctl_format_size(o->around.size, size_text);
     printf("disk         %s of %s are free\n", free_text, size_text);
 }
 
@@ -219,8 +235,8 @@ static void print_all_json(const struct ctl *ctl, json_t *status, const struct o
         json_string(ctl->node.running ? verdict_name(o->word) : "not running"));
     json_object_set(status, "problems", o->problems);
     json_object_set_new(status, "disk",
-                        json_pack("{s:I, s:I}", "free", (json_int_t)o->disk.free, "size",
-                                  (json_int_t)o->disk.size));
+                        json_pack("{s:I, s:I}", "free", (json_int_t)o->around.free,
+                                  "size", (json_int_t)o->around.size));
     if (o->processes_known)
         json_object_set_new(status, "processes",
                             json_pack("{s:i, s:i}", "master", (int)o->processes.master,
@@ -248,6 +264,7 @@ enum ctl_exit ctl_status(struct ctl *ctl)
     } else {
         print_verdict(ctl, status, &o);
         print_status(status);
+        print_calls(status);
         print_around(&o);
     }
     json_decref(o.problems);

@@ -9,6 +9,7 @@
 
 enum {
     BEHIND_MANY = 10000, /* blocks; under load some are always on their way */
+    RESTART_RECENT_MS = 15 * 60 * 1000,
 };
 #define MIB (UINT64_C(1) << 20)
 
@@ -61,20 +62,20 @@ static const char *text_of(const json_t *json, const char *member)
 /* ---- the node itself ---- */
 
 static void see_disk(struct verdict *v, const json_t *status,
-                     const struct verdict_disk *disk)
+                     const struct verdict_around *around)
 {
     char free_text[CTL_SIZE_SIZE];
-    bool little = disk->free < 256 * MIB ||
-                  (disk->free < disk->size / 20 && disk->free < 4096 * MIB);
+    bool little = around->free < 256 * MIB ||
+                  (around->free < around->size / 20 && around->free < 4096 * MIB);
 
-    ctl_format_size(disk->free, free_text);
+    ctl_format_size(around->free, free_text);
     if (is(status, "full"))
         add(v, VERDICT_NOT_OK,
             "the disk is full: new counts are refused, or soon will be\n"
             "make room on the state directory's file system (%s are free); counting goes "
             "on by itself",
             free_text);
-    else if (disk->size > 0 && little)
+    else if (around->size > 0 && little)
         add(v, VERDICT_ATTENTION,
             "the disk is nearly full: %s are free\n"
             "make room on the state directory's file system before new counts are "
@@ -138,6 +139,19 @@ static void see_forks(struct verdict *v, const json_t *status)
         "find and stop the copy; tallyctl verify has the proof, deploy/CLUSTER.md what to "
         "do",
         number(status, "forks"));
+}
+
+/* A start of the state process beside the first one follows a crash. What was long ago is in the log. */
+static void see_restarts(struct verdict *v, const json_t *status, uint64_t now_ms)
+{
+    json_int_t starts = number(json_object_get(status, "calls"), "states_started");
+
+    if (starts > 1 && now_ms - (uint64_t)number(status, "started_ms") < RESTART_RECENT_MS)
+        add(v, VERDICT_ATTENTION,
+            "the state process was started again %" JSON_INTEGER_FORMAT
+            " times since the node was\n"
+            "no count was lost; tallyd's log says why it ended",
+            starts - 1);
 }
 
 /* ---- its peers ---- */
@@ -231,15 +245,16 @@ static void see_peers(struct verdict *v, const json_t *peers)
 /* ---- all of it ---- */
 
 enum verdict_word verdict_of(const json_t *status, const json_t *peers,
-                             const struct verdict_disk *disk, json_t **problems)
+                             const struct verdict_around *around, json_t **problems)
 {
     struct verdict v = {VERDICT_OK, json_array(), json_array()};
 
-    see_disk(&v, status, disk);
+    see_disk(&v, status, around);
     see_joining(&v, status);
     see_copies(&v, status);
     see_copied(&v, status);
     see_forks(&v, status);
+    see_restarts(&v, status, around->now_ms);
     see_peers(&v, peers);
     json_array_extend(v.not_ok, v.attention);
     json_decref(v.attention);

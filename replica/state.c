@@ -38,8 +38,9 @@ struct state {
     struct node *node;
     struct network *network;    /* NULL: without peer-listen */
     struct control_about about; /* for tallyctl */
-    struct gauges *gauges;      /* for whoever serves figures */
-    uint64_t shown_ms;          /* when they were last brought up to date; 0: never */
+    struct control_calls_source calls;
+    struct gauges *gauges; /* for whoever serves figures */
+    uint64_t shown_ms;     /* when they were last brought up to date; 0: never */
     uv_loop_t loop;
     uv_poll_t workers_readable, control_readable, settings_readable;
     int settings_fd;
@@ -647,7 +648,8 @@ static enum err open_node(struct state *s)
                                       .key_known = true,
                                       .started_ms = start.wall_ms,
                                       .network = s->network,
-                                      .peer_listen = s->conf->peer_listen};
+                                      .peer_listen = s->conf->peer_listen,
+                                      .calls = s->calls};
     sodium_memzero(&config.core.key, sizeof config.core.key);
     if (err != ERR_OK)
         return err;
@@ -683,7 +685,8 @@ static void ignore_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges)
+int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges,
+               const struct control_calls_source *calls)
 {
     static struct state state; /* all zero; one per process */
     struct state *s = &state;
@@ -693,6 +696,7 @@ int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges)
     s->conf = conf;
     s->settings_fd = settings_fd;
     s->gauges = gauges;
+    s->calls = *calls;
     if (sodium_init() < 0) {
         log_error("cannot set up libsodium");
         return STATE_EXIT_FAILED;

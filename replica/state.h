@@ -4,6 +4,7 @@
 #define REPLICA_STATE_H
 #include "common/conf.h"
 #include "common/err.h"
+#include "replica/control.h"
 #include "replica/crypto.h"
 #include "replica/gauges.h"
 
@@ -38,7 +39,8 @@ struct state_settings {
 /* In the child, the state directory being the working directory: run until SIGTERM, then return
  * the exit code. conf must live on. settings_fd: where state_settings come, not blocking; it takes it over. gauges: where
  * it shows itself. */
-int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges);
+int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges,
+               const struct control_calls_source *calls);
 
 /* In the state directory, where no state process runs: the node's public key, made where there is none and
  * nothing was ever counted. Errors: as key_read(), ERR_REFUSED where the key of a log is missing; logged. */

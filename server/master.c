@@ -165,15 +165,34 @@ static void child_begin(const struct master *m, const struct slot *slot)
 }
 
 /* settings_fd: its end of the way on which new settings come. */
+static void read_calls(const void *arg, struct control_calls *calls)
+{
+    const struct figures *figures = arg;
+    const struct figures_master *master = figures_of_master(figures);
+    struct figures_worker sum;
+
+    figures_sum(figures, &sum);
+    *calls = (struct control_calls){
+        .open = sum.open,
+        .taken = sum.taken,
+        .refused = sum.refused,
+        .failed = sum.ended[CALL_END_TIME] + sum.ended[CALL_END_ERROR] +
+                  sum.ended[CALL_END_NOT_AGI] + sum.ended[CALL_END_TOO_LONG] + sum.cut,
+        .resends = sum.resends,
+        .workers_started = figures_read(&master->workers_started),
+        .states_started = figures_read(&master->states_started)};
+}
+
 static int state_child(const struct master *m, int settings_fd)
 {
+    const struct control_calls_source calls = {read_calls, m->figures};
     sigset_t none;
 
     listeners_close(&m->listeners, NULL);
     close(m->ready_fd[1]);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    return state_main(m->conf, settings_fd, m->gauges);
+    return state_main(m->conf, settings_fd, m->gauges, &calls);
 }
 
 static int metrics_child(const struct master *m)

@@ -2,11 +2,11 @@
 
 import json
 import os
-import re
+import signal
 import unittest
 
 from cluster import Cluster
-from harness import TALLYCTL, call, eventually, run
+from harness import TALLYCTL, Caller, call, eventually, run
 
 
 class Status(Cluster):
@@ -33,6 +33,24 @@ class Status(Cluster):
         self.assertEqual(code, 3)
         self.assertRegex(text, r"^NOT RUNNING: ")
         self.assertEqual(json.loads(self.said(node, "--json")[1])["verdict"], "not running")
+
+    def test_calls_are_told_and_a_state_process_that_was_started_again(self):
+        node = self.node(scripts="").start()
+        before = json.loads(self.said(node, "--json")[1])["calls"]
+        for _ in range(3):
+            call(node, "count", ["votes"])
+        with Caller(node, "count", ["votes"]) as caller:
+            caller.expect("SET VARIABLE.*")
+            calls = json.loads(self.said(node, "--json")[1])["calls"]
+            self.assertEqual((calls["taken"] - before["taken"], calls["open"]), (4, 1))
+            self.assertEqual((calls["workers_started"], calls["states_started"]), (2, 1))
+            self.assertRegex(self.said(node)[1], r"\ncalls +1 open; \d+ taken, 0 failed, 0 refused\n")
+        pid = node.state_pid()
+        os.kill(pid, signal.SIGKILL)
+        node.state_pid(other_than=pid)
+        code, text = self.said(node)
+        self.assertEqual(code, 1)
+        self.assertRegex(text, r"^ATTENTION: the state process was started again 1 times")
 
     def test_colours_are_for_terminals_or_on_demand(self):
         node = self.node(scripts="").start()
