@@ -30,6 +30,8 @@ enum {
     TURN_MESSAGES = 256, /* taken in one turn, at most: so that a commit is never far */
     SEND_BUFFER = 1024,  /* messages */
     GAUGES_MS = 250,     /* between two looks that others get */
+    /* A reply waits until the one before it is out of nng's hands, which is soon: without waiting it would be lost. */
+    CONTROL_SEND_MS = 100,
 };
 
 struct state {
@@ -435,7 +437,7 @@ static void control_reply(struct state *s, nng_msg *request)
     if (failed == 0) {
         failed = nng_msg_append(msg, reply, strlen(reply));
         if (failed == 0)
-            failed = nng_sendmsg(s->control, msg, NNG_FLAG_NONBLOCK);
+            failed = nng_sendmsg(s->control, msg, 0);
         if (failed != 0)
             nng_msg_free(msg);
     }
@@ -504,6 +506,8 @@ static enum err open_sockets(struct state *s)
         failed = nng_rep0_open(&s->control);
     if (failed == 0)
         failed = listen_on(s->workers, IPC_WORKERS_URL, MSG_MAX);
+    if (failed == 0)
+        failed = nng_socket_set_ms(s->control, NNG_OPT_SENDTIMEO, CONTROL_SEND_MS);
     if (failed == 0)
         failed = listen_on(s->control, IPC_CONTROL_URL, CONTROL_REQUEST_MAX);
     if (failed == 0)

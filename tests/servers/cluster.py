@@ -52,8 +52,12 @@ class Member(Node):
         self.master.send_signal(signal.SIGHUP)
 
     def status(self):
-        """tallyctl's exit code is 1 where something is wrong; what it says is looked at here."""
-        return json.loads(self.ctl("--json", "status", check=False).stdout)
+        """What the running node says. tallyctl's exit code is 1 where something is not well, which is looked at here;
+        where the process does not answer in time it reads the files, which know less."""
+        def said():
+            out = json.loads(self.ctl("--json", "status", check=False).stdout or "{}")
+            return out if "peers" in out else None
+        return eventually(said, 20, f"{self.name} says how it is")
 
     def peer(self, name):
         """What this node says of a peer."""

@@ -115,7 +115,7 @@ class Storm:
     def connected(self, member):
         """To how many others; a process that is just starting says nothing."""
         done = member.ctl("--json", "status", check=False)
-        return json.loads(done.stdout)["peers"]["connected"] if done.stdout else 0
+        return json.loads(done.stdout or "{}").get("peers", {}).get("connected", 0)
 
     def calm(self):
         """Nobody calls for a moment: all come to the same."""

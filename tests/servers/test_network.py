@@ -81,7 +81,7 @@ class Network(Networked):
         calls = 0
         for cut in (self.net.link, self.net.way):  # in both directions, and in one
             cut(a.host, b.host, cut=True)
-            calls += self.assertWent([self.load(m, calls=700, rate=100) for m in (a, b, c)])
+            calls += self.assertWent([self.load(m, calls=300, rate=50) for m in (a, b, c)])
             self.assertFalse(a.peer("n2")["connected"] or b.peer("n1")["connected"])
             self.wait_same([a, b, c], 5)
             self.assertEqual([m.total("load") for m in (a, b, c)], [calls] * 3)
