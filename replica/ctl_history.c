@@ -250,44 +250,100 @@ enum ctl_exit history_limit(struct ctl *ctl, uint64_t *first, uint64_t *limit)
     return CTL_FINE;
 }
 
-static enum ctl_exit scan(struct history *h, struct reading *r)
+static enum ctl_exit tell_unread(enum err err)
 {
-    const struct wal_mark from = h->at;
+    ctl_complain("the log cannot be read to its end: %s; tallyctl fsck tells more",
+                 err_name(err));
+    return CTL_NOT_FINE;
+}
+
+static enum ctl_exit scan(const struct wal_mark *from, wal_frame_fn *fn, void *arg)
+{
     struct wal_end end;
     struct disk *disk;
     enum err err = look_disk_open("log", &disk);
 
     if (err != ERR_OK)
         return CTL_NOT_FINE;
-    err = wal_scan(disk, h->begun ? &from : NULL, read_frame, r, &end);
+    err = wal_scan(disk, from, fn, arg, &end);
     look_disk_close(disk);
-    if (err == ERR_OK || err == ERR_AGAIN)
-        return CTL_FINE;
-    if (err == ERR_CORRUPT && h->ctl->words->option[CTL_OPT_FROM] != NULL)
-        ctl_complain("is that --from a place of this node's log, as --follow tells it?");
-    else
-        ctl_complain("the log cannot be read to its end: %s; tallyctl fsck tells more",
-                     err_name(err));
+    return err == ERR_OK || err == ERR_AGAIN ? CTL_FINE : tell_unread(err);
+}
+
+static enum ctl_exit tell_released(void)
+{
+    ctl_complain("what stood behind that place was released: the log begins later");
+    return CTL_NOT_FINE;
+}
+
+/* What goes before the place where reading is to begin. */
+struct learning {
+    struct history *history;
+    bool any;      /* there is something before it */
+    bool found;    /* a frame ends there, or the first one kept begins */
+    bool released; /* what began there is no more */
+};
+
+static enum err learn_frame(void *arg, const struct wal_frame *frame)
+{
+    struct learning *l = arg;
+    const struct wal_mark *at = &l->history->at;
+    uint64_t after = frame->lsn + WAL_FRAME_HEADER + frame->len;
+    struct position position;
+    struct block block;
+    enum err err = ERR_OK;
+
+    if (after > at->lsn) {
+        l->found = l->found || (!l->any && frame->lsn == at->lsn);
+        l->released = !l->any && frame->lsn > at->lsn;
+        return ERR_AGAIN;
+    }
+    l->any = true;
+    l->found = after == at->lsn && frame->check == at->check;
+    if (block_peek(frame->bytes, frame->len, &position) && position.number == 1) {
+        err = block_decode(frame->bytes, frame->len, &crypto_real, &block);
+        if (err == ERR_OK && !see_stream(l->history, &block))
+            err = ERR_MEMORY;
+    }
+    return err == ERR_OK && after == at->lsn ? ERR_AGAIN : err;
+}
+
+/* A place that the user names: whose streams began before it, and whether it is one of this log. */
+static enum ctl_exit learn(struct history *h)
+{
+    struct learning l = {.history = h};
+    enum ctl_exit code = scan(NULL, learn_frame, &l);
+
+    if (code != CTL_FINE || l.found)
+        return code;
+    if (l.released)
+        return tell_released();
+    ctl_complain("that place is not one of this node's log, as --follow tells them");
     return CTL_NOT_FINE;
 }
 
 enum ctl_exit history_read(struct history *h, history_fn *fn, void *arg)
 {
     struct reading r = {.history = h, .fn = fn, .arg = arg};
+    struct wal_mark from;
     uint64_t first;
     enum ctl_exit code = history_limit(h->ctl, &first, &r.limit);
 
     if (code != CTL_FINE || r.limit == 0)
         return code;
-    if (h->begun && h->at.lsn < first) {
-        ctl_complain("what stood behind that place was released: the log begins later");
-        return CTL_NOT_FINE;
-    }
+    if (h->begun && h->at.lsn < first)
+        return tell_released();
     if (h->begun && r.limit != UINT64_MAX && h->at.lsn > r.limit) {
         ctl_complain("that place is beyond the log's end: it is of another log");
         return CTL_NOT_FINE;
     }
-    return h->begun && h->at.lsn == r.limit ? CTL_FINE : scan(h, &r);
+    if (h->begun && !h->learned)
+        code = learn(h);
+    h->learned = true;
+    from = h->at;
+    if (code != CTL_FINE || (h->begun && h->at.lsn == r.limit))
+        return code;
+    return scan(h->begun ? &from : NULL, read_frame, &r);
 }
 
 /* ---- for people and programs ---- */

@@ -36,6 +36,7 @@ struct history {
     struct streams streams; /* names of nodes, and what their numbers are */
     struct wal_mark at;     /* read up to here; where reading goes on */
     bool begun;             /* `at` says where; else with the oldest kept */
+    bool learned; /* all that stands before `at` was looked at for streams' beginnings */
 };
 
 /* Zero-initialised but for ctl and filter. What is told in the checkpoints of where streams began is read now.

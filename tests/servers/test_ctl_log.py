@@ -87,6 +87,22 @@ class Log(Cluster):
             if running:
                 node.kill()
 
+    def test_the_last_ones_and_the_position_are_right_within_blocks_of_many_counts(self):
+        node = self.node(scripts="").start()
+        run(AGICALL, "--load", "--calls", "600", "--concurrency", "64", "--expect", "close",
+            node.url("count"), "votes")
+        every = lines_of(node, "log")
+        self.assertLess(len({line["block"] for line in every}), len(every), "blocks have several")
+        for limit in (*range(1, 70), 599, 600, 601):
+            self.assertEqual(lines_of(node, "log", "--limit", str(limit)), every[-limit:])
+        follower = Follower(node)
+        followed = [follower.line() for _ in every]
+        follower.end()
+        for line, after in zip(followed, followed[1:] + [{"block": 0}]):
+            self.assertEqual("position" in line, line["block"] != after["block"])
+        some = next(i for i, line in enumerate(followed) if "position" in line)
+        self.assertEqual(lines_of(node, "log", "--from", followed[some]["position"]), every[some + 1:])
+
     def test_nonsense_is_refused_with_what_was_expected(self):
         node = self.lone()
         for words, said in ((["--since", "yesterday"], "expected a time"), (["--until", "25:00"], "expected a time"),
