@@ -743,11 +743,13 @@ static enum err have(struct peers *p, struct peer *peer,
     uint32_t count = read_u32(&r);
     size_t items = (size_t)count * CORE_HAVE_ITEM;
     struct compared compared = {.now_ms = now_ms};
-    bool first;
+    bool first, cut;
     enum err err;
 
     if (r.bad || r.left < items || (r.left - items) % ID_BYTES != 0)
         return ERR_MALFORMED;
+    /* HAVE comes once a second: what was sent while none came is lost, too. */
+    cut = now_ms - peer->vector_ms >= 3 * PEERS_IDLE_MS;
     peer->round++;
     peer->vector_ms = now_ms;
     err = have_frozen(p, peer, reader_of(r.at + items, r.left - items), now_ms);
@@ -758,7 +760,7 @@ static enum err have(struct peers *p, struct peer *peer,
     forget_unnamed(p, peer, &compared);
     if (!compared.other && peer_lacks(p, peer) == 0)
         compare(p, peer, digest);
-    if (compared.less || !peer->heard_have)
+    if (compared.less || !peer->heard_have || cut)
         peer_rewind(peer, compared.less || compared.unproven);
     first = !peer->heard_have;
     peer->heard_have = true;
@@ -1316,6 +1318,14 @@ static uint64_t feed_end(const struct peers *p, const struct feed *feed)
     return sooner(end, feed_read(feed) + READ_TURN);
 }
 
+/* What is durable now may go out with what follows it: unless callers wait for copies, and nothing is under way. */
+static bool feed_gathers(const struct peers *p, const struct feed *feed, uint64_t now_ms)
+{
+    if (feed->relay || (feed->count == 0 && core_copies(node_core(p->config.node)) > 1))
+        return false;
+    return now_ms - feed->sent_ms < PEERS_GATHER_MS;
+}
+
 /* Returns when it is to be looked at again, if nothing comes. */
 static uint64_t feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t now_ms)
 {
@@ -1328,9 +1338,7 @@ static uint64_t feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t
     }
     if (feed->held_lsn != UINT64_MAX && now_ms >= feed->retry_ms)
         peer_rewind(p->peer[i], false);
-    /* What is durable now may go out with what follows it. */
-    if (!feed->relay && now_ms - feed->sent_ms < PEERS_GATHER_MS &&
-        durable - feed_read(feed) < PEERS_GATHER_BYTES)
+    if (feed_gathers(p, feed, now_ms) && durable - feed_read(feed) < PEERS_GATHER_BYTES)
         return durable > feed_read(feed) ? feed->sent_ms + PEERS_GATHER_MS : UINT64_MAX;
     end = feed_end(p, feed);
     while (feed_send(p, i, feed, end, now_ms))
@@ -1488,17 +1496,6 @@ static void watch_copied(struct peers *p, uint64_t now_ms)
     p->copied = copied;
 }
 
-/* Returns when it is due again. */
-static uint64_t have_turn(struct peers *p, size_t i, uint64_t now_ms)
-{
-    const struct peer *peer = p->peer[i];
-    uint64_t after_ms = peer->wants_have ? PEERS_GATHER_MS : PEERS_IDLE_MS;
-
-    if (now_ms - peer->have_ms >= after_ms)
-        send_have(p, i, now_ms);
-    return peer->have_ms + (peer->wants_have ? PEERS_GATHER_MS : PEERS_IDLE_MS);
-}
-
 /* Returns when there will be something to do, if nothing comes. */
 static uint64_t peer_turn(struct peers *p, size_t i, uint64_t now_ms)
 {
@@ -1520,7 +1517,9 @@ static uint64_t peer_turn(struct peers *p, size_t i, uint64_t now_ms)
     }
     if (!link_up(peer->link))
         return UINT64_MAX;
-    due_ms = have_turn(p, i, now_ms);
+    if (peer->wants_have || now_ms - peer->have_ms >= PEERS_IDLE_MS)
+        send_have(p, i, now_ms);
+    due_ms = peer->have_ms + PEERS_IDLE_MS;
     if (peer->figures.rivals && now_ms - peer->told_ms >= PEERS_IDLE_MS) {
         peer->told_ms = now_ms;
         send_payload(p, i, LINK_RIVALS, 0);

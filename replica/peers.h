@@ -42,8 +42,8 @@ enum {
     PEERS_RELAY_MS = 500,
     PEERS_WHENCE = 64, /* bytes of an address as text, its end included */
     /* A message costs both ends several thread switches, and the receiver a sync, whatever it holds. So the next BLOCKS to a
-     * peer goes out this long after the last one, at the soonest, unless more than PEERS_GATHER_BYTES of log wait;
-     * and so does the next HAVE. A lone block never waits. */
+     * peer goes out this long after the last one, at the soonest, unless more than PEERS_GATHER_BYTES of log wait. A
+     * lone block never waits; with copies, none does that is alone under way. */
     PEERS_GATHER_MS = 5,
     PEERS_GATHER_BYTES = 64 * 1024,
     /* Blocks of one message, at most: their signatures are verified in one go, at some 50 us each, while callers wait. */

@@ -53,7 +53,7 @@ class Member(Node):
         return self
 
     def status(self):
-        return json.loads(self.ctl("--json", "status").stdout)
+        return json.loads(self.ctl("--json", "status", check=False).stdout)
 
     def ticks(self):
         """CPU used so far by all its processes."""
