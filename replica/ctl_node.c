@@ -140,7 +140,9 @@ static enum err ask_process(struct ctl_node *node, const json_t *request, json_t
     free(text);
     if (failed == 0)
         return ERR_OK;
-    fprintf(stderr, "tallyctl: tallyd runs, but its state process does not answer: %s\n",
+    fprintf(stderr,
+            "tallyctl: tallyd runs, but its state process does not answer: %s; "
+            "tallyd's log says more\n",
             nng_strerror(failed));
     return ERR_AGAIN;
 }

@@ -152,6 +152,10 @@ class Fsck(Cluster):
                     self.assertEqual((report["good"], report["next_start"]), (good, next_start), text)
                 self.assertIn(words, text)
                 self.assertEqual("With peers:" in text, not report["good"])
+                if report["next_start"] == "refuses" and "node.key" not in words and "0600" not in words:
+                    done = node.ctl("status", check=False)
+                    self.assertEqual(done.returncode, 1)
+                    self.assertIn("tallyctl fsck tells", done.stderr)
                 self.assertTrue_of_next_start(node, report)
 
     def test_what_it_says_to_do_with_peers_brings_all_back(self):
