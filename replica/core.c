@@ -155,11 +155,15 @@ static enum core_taken block_place(const struct stream_end *end,
                                    const struct block *block)
 {
     if (block->number > end->position.number + 1)
-        return CORE_GAP;
+        return MUTANT(take_gap) ? CORE_TAKEN : CORE_GAP;
     if (block->number == end->position.number + 1)
-        return hash_equal(&block->previous, &end->hash) ? CORE_TAKEN : CORE_FORKED;
+        return hash_equal(&block->previous, &end->hash) || MUTANT(skip_previous)
+                   ? CORE_TAKEN
+                   : CORE_FORKED;
     if (block->number == end->position.number && !hash_equal(&block->hash, &end->hash))
         return CORE_FORKED;
+    if (MUTANT(take_again))
+        return CORE_TAKEN;
     return CORE_HELD; /* Of an older one it cannot be told here whether it is the same. */
 }
 
@@ -167,7 +171,7 @@ static enum core_taken block_place(const struct stream_end *end,
  * in the log as proof, and no more is taken. */
 static void freeze(struct core *core, struct stream *stream)
 {
-    stream->frozen = true;
+    stream->frozen = !MUTANT(no_freeze);
     if (id_equal(&stream->end.position.stream, &core->config.stream))
         core->stream_lost = true;
 }
@@ -207,7 +211,8 @@ static enum err apply_ops(struct core *core, const struct stream *stream,
         item = components[i]->apply(core->state[i], &op, here);
         if (item == NULL)
             return ERR_MEMORY;
-        if (own_key(core, &stream->key) && !here && !core->adopting)
+        if (own_key(core, &stream->key) && !here && !core->adopting &&
+            (stream->own > 0 || !MUTANT(forget_lost)))
             remember(core, &op, item, block_own_place(stream, block));
         core->ops++;
     }
@@ -291,7 +296,7 @@ void core_open(struct core *core)
 
 bool core_is_open(const struct core *core)
 {
-    return core->open || core->trusted_count == 0;
+    return core->open || core->trusted_count == 0 || MUTANT(count_early);
 }
 
 void core_found(struct core *core, const struct id *cluster)
@@ -347,7 +352,7 @@ static struct own_place written_place(const struct core *core)
 /* Do enough nodes hold a block of this node's own, which is durable here? */
 static bool is_copied(const struct core *core, struct own_place place)
 {
-    return core->copies <= 1 ||
+    return core->copies <= 1 || MUTANT(skip_copies) ||
            (place.stream > 0 &&
             place.number <= core->streams.own[place.stream - 1]->copied);
 }
@@ -619,7 +624,8 @@ enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len
         if (taken == CORE_HELD || taken == CORE_GAP)
             return taken; /* Not worth a look at its signature. */
     }
-    if (!core->config.crypto->verify(block.signature, &block.hash, key))
+    if (!core->config.crypto->verify(block.signature, &block.hash, key) &&
+        !MUTANT(skip_signature))
         return CORE_REFUSED;
     if (block_stream(core, &block, true, &stream) != ERR_OK)
         return CORE_FAILED;
@@ -1201,6 +1207,8 @@ static enum err check_held(const struct core *core, const struct core *old)
     for (const struct stream *s = old->streams.table; s != NULL; s = s->hh.next) {
         const struct stream *held = streams_find(&core->streams, &s->end.position.stream);
 
+        if (MUTANT(adopt_less))
+            continue;
         if (held == NULL || held->end.position.number < s->end.position.number)
             return ERR_NOT_FOUND;
         if (held->end.position.number > s->end.position.number)
@@ -1208,7 +1216,7 @@ static enum err check_held(const struct core *core, const struct core *old)
         else if (!hash_equal(&held->end.hash, &s->end.hash))
             return ERR_CORRUPT;
     }
-    return more ? ERR_OK : ERR_EXISTS;
+    return more || MUTANT(adopt_less) ? ERR_OK : ERR_EXISTS;
 }
 
 /* The streams that the old one knew as its own; then those of this node's key that it did not, written in a life
@@ -1252,7 +1260,7 @@ static void move_reach(struct core *core, const struct core *old)
         struct own_place place = {i + 1, end->position.number};
 
         if (end->position.number > core_held(old, &end->position.stream) &&
-            own_place_before(reach, place))
+            !MUTANT(keep_reach) && own_place_before(reach, place))
             reach = place;
     }
     if (own_place_before(requests_reach(core->requests), reach))

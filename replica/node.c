@@ -280,7 +280,7 @@ static void renew_stream(struct node *node)
 
 static enum err commit(struct node *node, struct node_time now)
 {
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     size_t len;
     enum err err = ERR_OK;
 
@@ -293,7 +293,7 @@ static enum err commit(struct node *node, struct node_time now)
         return err;
     if (MUTANT(answer_before_sync))
         err = core_written(node->core, node->config.reply, node->config.reply_arg);
-    if (err == ERR_OK)
+    if (err == ERR_OK && (bytes != NULL || !MUTANT(hold_unsynced)))
         err = wal_sync(node->wal);
     if (err != ERR_OK || MUTANT(answer_before_sync))
         return err;
@@ -315,7 +315,7 @@ enum err node_commit(struct node *node, struct node_time now)
     err = commit(node, now);
     if (err != ERR_OK)
         return err;
-    if (core_stream_lost(node->core))
+    if (core_stream_lost(node->core) && !MUTANT(keep_stream))
         renew_stream(node);
     answer(node, now);
     return ERR_OK;
@@ -357,7 +357,7 @@ static enum err release(struct node *node)
 {
     uint64_t lsn = MUTANT(release_newer) ? node->last.mark.lsn : node->before.mark.lsn;
 
-    if (lsn > node->keep)
+    if (lsn > node->keep && !MUTANT(release_needed))
         lsn = node->keep;
     return wal_release(node->wal, lsn);
 }
@@ -432,7 +432,7 @@ static enum err succeed(struct node *node, struct core *core)
 
     if (err == ERR_OK && core_stream_lost(core))
         renew_stream(node);
-    if (err == ERR_OK)
+    if (err == ERR_OK && !MUTANT(adopt_bare))
         err = read_log(node, 0, core, core_adopt_record);
     return err == ERR_OK ? core_adopt_own(core, node->core) : err;
 }

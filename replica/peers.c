@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "replica/mutant.h"
 #include "replica/pace.h"
 #include "replica/rivals.h"
 #include "replica/streams.h"
@@ -564,7 +565,8 @@ static enum err have_stream(struct peers *p, struct peer *peer,
         progress->losses = 0;
         peer->own.retry_ms = peer->relay.retry_ms = 0; /* It goes on. */
     }
-    progress->have = end->position.number;
+    if (end->position.number > progress->have || !MUTANT(grow_only))
+        progress->have = end->position.number;
     progress->round = peer->round;
     if (end->position.number > held)
         heard_lost(p, &end->position.stream, compared->now_ms);
@@ -714,7 +716,7 @@ static void forget_unnamed(const struct peers *p, struct peer *peer,
 
     HASH_ITER(hh, peer->progress, progress, next)
     {
-        if (progress->round == peer->round)
+        if (progress->round == peer->round || MUTANT(grow_only))
             continue;
         if (progress->have > 0) {
             progress->have = 0; /* It was wiped: it must be believed. */
@@ -1332,7 +1334,9 @@ static uint64_t feed_turn(struct peers *p, size_t i, struct feed *feed, uint64_t
     const uint64_t durable = wal_mark(node_wal(p->config.node)).lsn;
     uint64_t end;
 
-    if (pace_lost(&feed->pace, now_ms)) {
+    if (feed->relay && MUTANT(never_relay))
+        return UINT64_MAX;
+    if (pace_lost(&feed->pace, now_ms) && !MUTANT(never_resend)) {
         pace_slow(&feed->pace);
         feed_lost(p->peer[i], feed, now_ms);
     }
@@ -1560,7 +1564,7 @@ static bool holds_any(const struct peer *peer)
  * two such must not found a second cluster beside the one that they have not reached yet. */
 static bool has_joined(const struct peers *p, const struct peer *peer)
 {
-    if (holds_any(peer))
+    if (holds_any(peer) || MUTANT(join_empty))
         return true;
     for (size_t i = 0; i < p->count; i++)
         if (!p->peer[i]->heard_have || holds_any(p->peer[i]))

@@ -728,7 +728,7 @@ static enum err wal_write(struct wal *w)
     uint64_t offset = w->durable.lsn - w->segments.list[w->current].base;
     enum err err = w->disk->ops->write(w->file, offset, w->batch, w->batch_bytes);
 
-    if (err == ERR_OK)
+    if (err == ERR_OK && !MUTANT(send_unsynced))
         err = w->disk->ops->sync(w->file);
     if (err != ERR_OK && MUTANT(retry_sync))
         err = w->disk->ops->sync(w->file);

@@ -93,6 +93,13 @@ static void draw_plan(struct cluster *c)
     p->checkpoint_bytes = rng_wide(&r, 32 * 1024, 2 * 1024 * 1024);
     p->checkpoint_ms = rng_wide(&r, 5 * 1000, 600 * 1000);
     p->error_rate = (uint32_t)rng_wide(&r, 20, 2000);
+    if (rng_chance(&r, 1, 4)) { /* So much that the log is let go of. */
+        p->has[CLUSTER_burst] = (c->options->without & (1U << CLUSTER_burst)) == 0;
+        p->burst_ms = rng_between(&r, 5, 20) * 1000;
+        p->burst_calls = rng_between(&r, 2000, 6000);
+        p->checkpoint_bytes = 256 * 1024;
+        p->checkpoint_ms = 20 * 1000;
+    }
     p->copies = rng_chance(&r, 1, 4) && p->nodes > 1
                     ? (unsigned)rng_between(&r, 2, p->nodes < 3 ? 2 : 3)
                     : 1;
@@ -236,6 +243,7 @@ static void of_run(struct cluster *c, const struct event *e)
     if (m == NULL)
         return;
     trace_actor(m->name);
+    c->acting = m;
     if (e->kind == EVENT_START && m->process == NULL)
         member_start(m);
     if (e->kind == EVENT_START || m->process == NULL)
@@ -262,6 +270,7 @@ static void again(struct cluster *c, uint64_t serial)
 static bool handle(struct cluster *c, const struct event *e)
 {
     trace_actor("");
+    c->acting = NULL;
     switch ((enum cluster_event)e->kind) {
     case EVENT_START:
     case EVENT_TURN:
@@ -347,6 +356,8 @@ static void figures_take(struct cluster *c)
     f->blocks = archive_blocks(c->archive);
     f->counts = archive_counts(c->archive);
     f->streams = archive_streams(c->archive);
+    for (unsigned i = 0; i < c->plan.nodes; i++)
+        f->stuck += c->member[i]->stuck;
     for (size_t i = 0; i < f->streams; i++)
         f->forked += archive_stream(c->archive, i)->forked;
 }
@@ -400,8 +411,9 @@ static void print(const struct sim_result *sum)
            ", UNKNOWN %" PRIu64 ", UNAVAILABLE %" PRIu64 "; gets %" PRIu64 "\n",
            f->calls, f->asked, f->answered, f->unknown, f->unavailable, f->gets);
     printf("blocks       %" PRIu64 " with %" PRIu64 " counts in %" PRIu64
-           " streams, of which %" PRIu64 " fork; %" PRIu64 " checkpoints gone over to\n",
-           f->blocks, f->counts, f->streams, f->forked, f->adopted);
+           " streams, of which %" PRIu64 " fork; %" PRIu64
+           " checkpoints gone over to, %" PRIu64 " nodes stuck behind a fork\n",
+           f->blocks, f->counts, f->streams, f->forked, f->adopted, f->stuck);
     printf("messages     %" PRIu64 ", %" PRIu64 " MiB; %" PRIu64 " dropped\n",
            f->messages, f->bytes >> 20, f->dropped);
     printf("checks       %" PRIu64 " of a node's state, %" PRIu64

@@ -12,6 +12,7 @@
 #include "replica/peers.h"
 #include "replica/streams.h"
 #include "tests/simulation/archive.h"
+#include "tests/simulation/idmap.h"
 #include "tests/simulation/kind.h"
 #include "tests/simulation/ledger.h"
 #include "tests/simulation/rng.h"
@@ -55,7 +56,7 @@ enum cluster_fault { CLUSTER_FAULTS(CLUSTER_FAULT_NUMBER) CLUSTER_FAULT_COUNT };
 /* All of them numbers of 64 bits. */
 struct cluster_figures {
     uint64_t nodes, calls, asked, answered, unknown, unavailable, refused, repeats, gets;
-    uint64_t starts, recoveries, blocks, counts, streams, forked, adopted, joined;
+    uint64_t starts, recoveries, blocks, counts, streams, forked, adopted, stuck;
     uint64_t messages, bytes, dropped, checks, replays;
     uint64_t equal_ms,
         equal_most_ms; /* until all were equal again: in all; of one history */
@@ -141,6 +142,8 @@ struct member {
     struct simdisk *disk;
     struct ledger ledger;
     bool
+        stuck; /* it holds another content of a stream than the others, and cannot take over a checkpoint of theirs */
+    bool
         amnesia; /* its directory forgot something: wiped, restored, or copied from another machine */
     struct clock clock;
     bool listed[NODES_MAX]; /* in tally.conf */
@@ -205,6 +208,8 @@ struct cluster {
     uint64_t runs;
 
     struct way way[NODES_MAX][NODES_MAX];
+    struct idmap
+        taken; /* nonces of messages that were taken, folded with their receiver */
     struct packet *recorded[32];
     size_t recorded_count;
     unsigned
@@ -215,7 +220,7 @@ struct cluster {
     struct held reference;   /* what the disks held when faults ceased */
     uint64_t rest_from_ms;
     unsigned tidy;
-    struct member *acting; /* whose code runs */
+    struct member *acting; /* whose code runs; NULL: nobody's */
 };
 
 /* cluster.c */
@@ -275,9 +280,16 @@ void faults_between(struct member *m);
 void faults_cease(struct cluster *c);
 void faults_set_rates(struct member *m);
 
-/* spy.c: who reads every message */
+/* spy.c: who reads every message, and now and then changes one */
+void spy_end(struct cluster *c);
+/* A wrong bit in a block of the message, which is sealed anew: its sender cannot be trusted. */
+void spy_spoil(struct cluster *c, struct packet *p);
+/* The peers have taken the message for what somebody says. */
+void spy_taken(struct member *m, unsigned from, const uint8_t nonce[LINK_NONCE_BYTES],
+               uint8_t type);
 void spy_sent(struct member *m, unsigned to, const uint8_t *bytes, size_t len);
-void spy_arrives(struct member *m, const struct packet *p);
+/* Its type; 0: nobody has sealed it. */
+uint8_t spy_arrives(struct member *m, const struct packet *p);
 
 /* cluster_check.c */
 void check_joins(struct member *m); /* after each commit */
@@ -287,6 +299,7 @@ void check_got(struct member *m, const struct msg_get_req *req,
                const struct msg_get_rep *rep);
 void check_member(struct member *m);
 void check_alarm(struct cluster *c, const char *line);
+void check_removed_log(struct member *m, const struct simfile *file);
 bool check_equal(struct cluster *c);
 void check_rest(struct cluster *c, uint64_t ms);
 void check_end(struct cluster *c);

@@ -279,7 +279,7 @@ void faults_between(struct member *m)
         return;
     if (m->has_snapshot && rng_chance(&c->fault, 1, 3))
         restore(c, m);
-    if (cluster_has(c, CLUSTER_wipe) && rng_chance(&c->fault, 1, 10))
+    if (cluster_has(c, CLUSTER_wipe) && rng_chance(&c->fault, 1, 6))
         wipe(c, m);
 }
 

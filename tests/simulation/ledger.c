@@ -26,6 +26,7 @@ void ledger_clear(struct ledger *l)
 {
     held_clear(&l->held);
     held_clear(&l->unread);
+    held_clear(&l->seen);
     free(l->tried);
     l->tried = NULL;
     l->tried_count = l->tried_size = 0;
@@ -42,7 +43,8 @@ static const struct archived *last_written(const struct ledger *l, uint32_t stre
     return held_end(&l->held, stream);
 }
 
-/* A count that its node holds, and has not forgotten, is not counted again. */
+/* A count that its node holds, and has not forgotten, is not counted again. In a block counts stand in another order than
+ * they came in; of those that the memory holds a block has half at most. */
 static void check_once(const struct ledger *l, const struct archived *block)
 {
     const struct archive *a = l->archive;
@@ -55,7 +57,8 @@ static void check_once(const struct ledger *l, const struct archived *block)
             break;
         for (int64_t j = c->before; j >= 0; j = earlier->before) {
             earlier = archive_count_at(a, j);
-            if (count - j < (int64_t)l->requests && !l->copied &&
+            if ((l->forgets ? count : count - j) < (int64_t)l->requests / 2 &&
+                !l->copied &&
                 archive_stream(a, earlier->block->stream)->node == l->node &&
                 held_has(a, &l->held, earlier->block) &&
                 held_number(&l->unread, earlier->block->stream) < earlier->block->number)
@@ -68,7 +71,7 @@ static void check_once(const struct ledger *l, const struct archived *block)
 /* Numbers are FINAL as long as there never was a peer. */
 static struct archived *add_block(struct ledger *l, const uint8_t *bytes, size_t len)
 {
-    struct archived *block = archive_add(l->archive, l->node, &l->held, bytes, len);
+    struct archived *block = archive_add(l->archive, l->node, &l->seen, bytes, len);
 
     check_once(l, block);
     if (block->number == 1 &&
@@ -193,6 +196,7 @@ void ledger_synced(struct ledger *l, const struct simfile *file)
     for (; n < l->tried_count && is_durable(file, &segment, &l->tried[n]); n++) {
         archive_durable(l->archive, l->tried[n].block, l->node);
         held_set(&l->held, l->tried[n].block);
+        l->changed = true;
     }
     if (n < l->tried_count)
         memmove(l->tried, l->tried + n, (l->tried_count - n) * sizeof *l->tried);
@@ -249,9 +253,18 @@ void ledger_made(struct ledger *l, const struct simfile *file)
     l->adopted = false;
     for (uint64_t i = 0; i < count; i++)
         take_end(l, &r);
+    l->changed = true;
+    ledger_applied(l);
 }
 
 /* ---- the process ---- */
+
+void ledger_applied(struct ledger *l)
+{
+    if (l->changed)
+        held_copy(&l->seen, &l->held);
+    l->changed = false;
+}
 
 void ledger_ends(struct ledger *l)
 {
@@ -300,7 +313,8 @@ void ledger_recovered(struct ledger *l, const struct core *core)
         held_set(&l->held, block);
     }
     l->tried_count = 0;
-    l->live = true;
+    l->live = l->changed = true;
+    ledger_applied(l);
 }
 
 void ledger_check(const struct ledger *l, const struct core *core)

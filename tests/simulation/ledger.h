@@ -19,7 +19,12 @@ struct ledger {
     bool peered;   /* its node has, or had, a peer, as far as its disk can know */
     struct held held;
     struct held
+        seen; /* what its process had applied when it last looked: what the numbers of the next block build on */
+    bool changed; /* since then */
+    struct held
         unread; /* blocks that came with checkpoints of others, so that nobody here saw what is in them */
+    bool
+        forgets; /* blocks that its process wrote were gone from here, and came back in another order */
     bool copied;                /* its node had a clone: two disks hold what it counted */
     size_t requests;            /* ids that its process remembers */
     struct ledger_tried *tried; /* written, and not known to be durable, in their order */
@@ -41,6 +46,8 @@ void ledger_made(struct ledger *l, const struct simfile *file);
 
 /* ---- its process ---- */
 
+/* It has applied all that is durable. */
+void ledger_applied(struct ledger *l);
 /* It died, or is going to start. */
 void ledger_ends(struct ledger *l);
 /* It has recovered: it must hold what was held, and nothing that nobody wrote. */

@@ -88,9 +88,7 @@ static void watch_made(void *arg, const struct simfile *file)
 
 static void watch_removes(void *arg, const struct simfile *file)
 {
-    (void)arg;
-    (void)
-        file; /* What a lone node may remove is sim.c's affair; too much is found missing by peers. */
+    check_removed_log(arg, file);
 }
 
 static void watch_make(void *arg, uint64_t takes_ms)
@@ -155,6 +153,7 @@ static void on_reply(void *arg, uint64_t ticket, const struct msg_count_rep *rep
     struct ask *ask = (struct ask *)(uintptr_t)ticket;
     struct member *m = arg;
 
+    ledger_applied(&m->ledger);
     if (simdisk_must_stop(m->disk))
         broken("a count is answered after a write or a sync failed");
     if (!simdisk_act(m->disk))
@@ -297,6 +296,7 @@ void member_start(struct member *m)
         return;
     }
     m->ledger.copied = c->copied[m->node];
+    m->ledger.forgets = m->amnesia;
     ledger_recovered(&m->ledger, node_core(m->process));
     trace(TRACE_RECOVERED, 0, held_blocks(&m->ledger.held));
     c->figures->recoveries++;
@@ -409,22 +409,46 @@ void member_packet(struct member *m, struct packet *p)
     member_turn_soon(m);
 }
 
+/* What was dropped: it is nobody's word, or was heard before. */
+static uint64_t dropped(const struct member *m, unsigned node)
+{
+    struct peer_figures figures;
+
+    for (size_t i = 0; i < peers_count(m->peers); i++) {
+        if (m->peer[i] != node)
+            continue;
+        peers_figures(m->peers, i, &figures);
+        return figures.stale + figures.forged;
+    }
+    return 0;
+}
+
+static enum err take_packet(struct member *m, struct packet *p)
+{
+    uint8_t type = spy_arrives(m, p), nonce[LINK_NONCE_BYTES];
+    uint64_t before = dropped(m, p->from);
+    enum peers_sender sender;
+    enum err err;
+
+    trace(TRACE_RECEIVED, p->from, p->len);
+    m->packet_bytes -= p->len;
+    if (type != 0)
+        memcpy(nonce, p->bytes + LINK_HINT_BYTES, sizeof nonce);
+    err = peers_receive(m->peers, p->bytes, p->len, member_time(m).mono_ms, &sender);
+    if (type != 0 && sender == PEERS_PEER && dropped(m, p->from) == before)
+        spy_taken(m, p->from, nonce, type);
+    free(p);
+    return err;
+}
+
 static enum err take_packets(struct member *m)
 {
-    enum peers_sender sender;
     enum err err = ERR_OK;
     size_t n = 0;
 
     while (n < m->packet_count && n < TURN_MESSAGES && err == ERR_OK &&
-           !node_short(m->process) && simdisk_act(m->disk)) {
-        struct packet *p = m->packets[n++];
-
-        spy_arrives(m, p);
-        trace(TRACE_RECEIVED, p->from, p->len);
-        m->packet_bytes -= p->len;
-        err = peers_receive(m->peers, p->bytes, p->len, member_time(m).mono_ms, &sender);
-        free(p);
-    }
+           !node_short(m->process) && simdisk_act(m->disk))
+        err = take_packet(m, m->packets[n++]);
     m->packet_count -= n;
     if (m->packet_count > 0)
         memmove(m->packets, m->packets + n, m->packet_count * sizeof(void *));
@@ -499,6 +523,7 @@ void member_turn(struct member *m)
         member_bury(m, false);
         return;
     }
+    ledger_applied(&m->ledger);
     m->busy_until_ms = m->cluster->now_ms + simdisk_took_ms(m->disk);
     settle(m);
 }

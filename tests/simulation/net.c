@@ -35,6 +35,7 @@ void net_begin(struct cluster *c)
 
 void net_end(struct cluster *c)
 {
+    spy_end(c);
     for (size_t i = 0; i < c->recorded_count; i++)
         free(c->recorded[i]);
     for (size_t i = 0; i < NODES_MAX; i++)
@@ -105,6 +106,8 @@ void net_send(struct member *m, unsigned to, const uint8_t *bytes, size_t len)
     trace(TRACE_SENT, to, len);
     p = packet_new(m->node, to, bytes, len);
     record(c, p);
+    if (cluster_has(c, CLUSTER_inject) && rng_chance(&c->net, 1, 100))
+        spy_spoil(c, p);
     if (c->way[m->node][to].cut > 0 ||
         (cluster_has(c, CLUSTER_loss) && rng_chance(&c->net, c->plan.loss, 1000))) {
         c->figures->faults[CLUSTER_loss] += c->way[m->node][to].cut == 0;

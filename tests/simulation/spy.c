@@ -166,15 +166,56 @@ static void arrives_have(struct member *m, unsigned from, struct reader *r)
     }
 }
 
-void spy_arrives(struct member *m, const struct packet *p)
+uint8_t spy_arrives(struct member *m, const struct packet *p)
 {
     struct reader payload;
     uint8_t type;
 
     m->cluster->way[m->node][p->from].window = 0;
-    if (!m->fresh ||
-        !look(m->cluster, p->from, m->node, p->bytes, p->len, &type, &payload))
-        return;
-    if (type == LINK_HAVE)
+    if (!look(m->cluster, p->from, m->node, p->bytes, p->len, &type, &payload))
+        return 0;
+    if (m->fresh && type == LINK_HAVE)
         arrives_have(m, p->from, &payload);
+    return type;
+}
+
+void spy_end(struct cluster *c)
+{
+    idmap_clear(&c->taken);
+}
+
+/* But for greetings, which prove nothing by themselves, no message is taken twice, by whatever process of a machine. */
+void spy_taken(struct member *m, unsigned from, const uint8_t nonce[LINK_NONCE_BYTES],
+               uint8_t type)
+{
+    struct id id;
+
+    if (type == 0 || type == LINK_HELLO)
+        return;
+    memcpy(id.byte, nonce, sizeof id.byte);
+    for (unsigned i = 0; i < LINK_NONCE_BYTES - ID_BYTES; i++)
+        id.byte[i] ^= nonce[ID_BYTES + i];
+    id.byte[ID_BYTES - 1] ^= (uint8_t)m->serial;
+    if (idmap_get(&m->cluster->taken, &id) >= 0)
+        broken("a message of node %u is taken a second time", from);
+    idmap_set(&m->cluster->taken, &id, 1);
+}
+
+/* The last block's bytes are behind all lengths. */
+void spy_spoil(struct cluster *c, struct packet *p)
+{
+    uint8_t *box = p->bytes + LINK_HINT_BYTES + LINK_NONCE_BYTES;
+    size_t plain_len = p->len - LINK_HINT_BYTES - LINK_NONCE_BYTES - BOX_OVERHEAD;
+    const uint8_t *key = c->box_keys[p->from][p->to];
+    struct reader payload;
+    uint8_t type;
+
+    if (!look(c, p->from, p->to, p->bytes, p->len, &type, &payload) ||
+        type != LINK_BLOCKS ||
+        !c->crypto->box_open(box, plain_len, p->bytes + LINK_HINT_BYTES, key))
+        return;
+    p->bytes[p->len - 1 - rng_below(&c->net, 100)] ^=
+        (uint8_t)(1U << rng_below(&c->net, 8));
+    c->crypto->box_seal(box, plain_len, p->bytes + LINK_HINT_BYTES, key);
+    c->figures->faults[CLUSTER_inject]++;
 }
