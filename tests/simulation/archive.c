@@ -140,6 +140,16 @@ const struct archived_count *archive_count_at(const struct archive *a, int64_t i
     return &a->counts[index];
 }
 
+void archive_again(struct archive *a, int64_t index)
+{
+    a->counts[index].again = true;
+}
+
+void archive_said(struct archive *a, int64_t index)
+{
+    a->counts[index].said = true;
+}
+
 size_t archive_counts(const struct archive *a)
 {
     return a->count_count;

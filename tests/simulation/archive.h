@@ -41,6 +41,9 @@ struct archived_count {
     int64_t before; /* index of the one before with the same id; -1: none */
     int64_t value, number;
     uint32_t counter;
+    bool said; /* it was answered: who asks now asks again */
+    bool
+        again; /* an earlier block with it was held by its node, which had not seen what is in it */
 };
 
 /* Which blocks something holds: of each stream the last one, and all before it. Zero-initialised holds none. */
@@ -78,6 +81,8 @@ void archive_may_fork(struct archive *a, const struct id *id);
 /* The last count with this id that any node of these wrote; -1. */
 int64_t archive_counted(const struct archive *a, const struct id *id);
 const struct archived_count *archive_count_at(const struct archive *a, int64_t index);
+void archive_again(struct archive *a, int64_t index);
+void archive_said(struct archive *a, int64_t index);
 size_t archive_counts(const struct archive *a);
 
 /* ---- sets ---- */

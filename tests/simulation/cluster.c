@@ -94,7 +94,9 @@ static void draw_plan(struct cluster *c)
     p->checkpoint_ms = rng_wide(&r, 5 * 1000, 600 * 1000);
     p->error_rate = (uint32_t)rng_wide(&r, 20, 2000);
     if (rng_chance(&r, 1, 4)) { /* So much that the log is let go of. */
-        p->has[CLUSTER_burst] = (c->options->without & (1U << CLUSTER_burst)) == 0;
+        for (unsigned i = CLUSTER_wipe; i < CLUSTER_FAULT_COUNT; i++)
+            p->has[i] = (p->has[i] || i == CLUSTER_burst || rng_chance(&r, 1, 2)) &&
+                        (c->options->without & (1U << i)) == 0;
         p->burst_ms = rng_between(&r, 5, 20) * 1000;
         p->burst_calls = rng_between(&r, 2000, 6000);
         p->checkpoint_bytes = 256 * 1024;

@@ -92,11 +92,38 @@ static void check_copies(const struct member *m, const struct archived *block)
                m->cluster->plan.copies);
 }
 
+/* A count of a life that this disk has lost, which came back with a checkpoint: nobody here knows its id, but its worker had
+ * heard of nothing behind it when it asked, and then it must not be counted. */
+static void check_heard(const struct member *m, const struct msg_count_req *req,
+                        const struct archived_count *counted)
+{
+    const struct archive *a = m->cluster->archive;
+    const struct archived_count *earlier;
+
+    if (!counted->again || counted->said)
+        return;
+    for (int64_t i = counted->before; i >= 0; i = earlier->before) {
+        const struct archive_stream *s;
+
+        earlier = archive_count_at(a, i);
+        s = archive_stream(a, earlier->block->stream);
+        if (s->node != m->node || m->ledger.copied ||
+            held_number(&m->ledger.unread, earlier->block->stream) <
+                earlier->block->number)
+            continue;
+        if (id_is_zero(&req->heard.stream) ||
+            (id_equal(&req->heard.stream, &s->id) &&
+             req->heard.number < earlier->block->number))
+            broken("a count is counted again, and its worker had heard of nothing behind "
+                   "the first block with it");
+    }
+}
+
 /* A number that is said stands in a block of this node's, which is durable on its disk. */
 static void check_said(struct member *m, const struct msg_count_req *req,
                        const struct msg_count_rep *rep)
 {
-    const struct archive *a = m->cluster->archive;
+    struct archive *a = m->cluster->archive;
     const struct archived_count *counted;
     bool stands = false;
 
@@ -108,8 +135,12 @@ static void check_said(struct member *m, const struct msg_count_req *req,
                  (counted->number == rep->number && rep->status == status_of(m, counted));
         if (is_of_this_run(m, counted))
             check_joined(m);
-        if (counted->number == rep->number)
+        if (is_of_this_run(m, counted) && counted->number == rep->number)
+            check_heard(m, req, counted);
+        if (counted->number == rep->number) {
             check_copies(m, counted->block);
+            archive_said(m->cluster->archive, i);
+        }
     }
     if (!stands)
         broken("number %" PRId64
@@ -129,7 +160,7 @@ static void check_unknown(const struct member *m)
 {
     const struct cluster *c = m->cluster;
     if (!m->amnesia && !c->copied[m->node] && c->plan.copies == 1 &&
-        archive_counts(c->archive) <= c->plan.requests)
+        archive_counts(c->archive) + m->taken.count < c->plan.requests)
         broken("UNKNOWN is answered, and nothing was ever forgotten");
 }
 
@@ -270,8 +301,8 @@ static void check_goes(const struct member *m, const struct format_frame *f)
     const struct archived *block = archive_known(c->archive, f->payload, f->payload_len);
 
     if (block == NULL || archive_stream(c->archive, block->stream)->node != m->node ||
-        archive_stream(c->archive, block->stream)->forked)
-        return;
+        archive_stream(c->archive, block->stream)->may_fork)
+        return; /* Of a stream that two write, a peer's number says little. */
     for (unsigned i = 0; i < c->plan.nodes; i++)
         if (i != m->node && m->listed[i] && (block->nodes & UINT32_C(1) << i) == 0)
             broken("block %" PRIu64 " of a stream of this node's own leaves the log, and "

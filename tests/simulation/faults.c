@@ -97,11 +97,16 @@ static void thin(struct cluster *c)
     trace(TRACE_THIN, i, j);
 }
 
+/* What still waits for such a way comes when it comes, and is overtaken. */
 static void no_longer_thin(struct cluster *c)
 {
-    for (unsigned i = 0; i < NODES_MAX; i++)
-        for (unsigned j = 0; j < NODES_MAX; j++)
+    for (unsigned i = 0; i < NODES_MAX; i++) {
+        for (unsigned j = 0; j < NODES_MAX; j++) {
+            if (c->way[i][j].thin > 0)
+                c->way[i][j].free_ms = c->way[i][j].last_ms = c->now_ms;
             c->way[i][j].thin = 0;
+        }
+    }
 }
 
 /* ---- machines ---- */
@@ -177,28 +182,43 @@ static void disk_mends(struct member *m, enum cluster_fault fault)
 
 /* Only a node that knows its cluster from its log may have a list that leaves somebody out: what a cluster without a
  * block is called goes by its list. */
+static bool take_out(struct member *m, unsigned node)
+{
+    if (!member_runs(m) || core_streams(node_core(m->process))->count == 0 ||
+        node == m->node || !m->listed[node])
+        return false;
+    m->listed[node] = false;
+    trace_actor(m->name);
+    trace(TRACE_UNLISTED, node, 0);
+    member_reload(m);
+    return true;
+}
+
+/* One node takes another out of its list, or all do: then the log goes without it. */
 static void reload(struct cluster *c, struct member *m)
 {
     unsigned node = (unsigned)rng_below(&c->fault, c->plan.nodes);
-    struct episode *e;
+    bool all = rng_chance(&c->fault, 1, 2), any = false;
 
-    if (!member_runs(m) || core_streams(node_core(m->process))->count == 0 ||
-        node == m->node || !m->listed[node])
-        return;
-    e = lasts(c, CLUSTER_reload, m, 180 * 1000);
-    e->node = node;
-    m->listed[node] = false;
-    trace(TRACE_UNLISTED, node, 0);
-    member_reload(m);
+    for (size_t i = 0; i < MEMBERS_MAX; i++)
+        if (c->member[i] != NULL && (all || c->member[i] == m))
+            any = take_out(c->member[i], node) || any;
+    if (any)
+        lasts(c, CLUSTER_reload, NULL, 180 * 1000)->node = node;
 }
 
-static void listed_again(struct member *m, unsigned node)
+static void listed_again(struct cluster *c, unsigned node)
 {
-    if (m->listed[node])
-        return;
-    m->listed[node] = true;
-    trace(TRACE_LISTED, node, 0);
-    member_reload(m);
+    for (size_t i = 0; i < MEMBERS_MAX; i++) {
+        struct member *m = c->member[i];
+
+        if (m == NULL || m->listed[node] || (c->plan.unlisted && c->plan.late[node]))
+            continue;
+        m->listed[node] = true;
+        trace_actor(m->name);
+        trace(TRACE_LISTED, node, 0);
+        member_reload(m);
+    }
 }
 
 /* ---- directories ---- */
@@ -397,10 +417,14 @@ static void of_machine(struct cluster *c, struct member *m, enum cluster_fault f
 
 void faults_begin(struct cluster *c)
 {
-    enum cluster_fault fault =
-        (enum cluster_fault)rng_below(&c->fault, CLUSTER_FAULT_COUNT);
     struct member *m = any(c);
+    enum cluster_fault fault;
 
+    for (unsigned tries = 0; tries < 4; tries++) {
+        fault = (enum cluster_fault)rng_below(&c->fault, CLUSTER_FAULT_COUNT);
+        if (cluster_has(c, fault))
+            break;
+    }
     if (!cluster_has(c, fault))
         return;
     if (fault < CLUSTER_pause) {
@@ -428,8 +452,8 @@ void faults_end(struct cluster *c, struct episode *e)
         clone_ends(c);
     if (m != NULL && (e->fault == CLUSTER_full || e->fault == CLUSTER_slow))
         disk_mends(m, e->fault);
-    if (m != NULL && e->fault == CLUSTER_reload)
-        listed_again(m, e->node);
+    if (e->fault == CLUSTER_reload)
+        listed_again(c, e->node);
     free(e);
 }
 

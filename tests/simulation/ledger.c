@@ -45,27 +45,30 @@ static const struct archived *last_written(const struct ledger *l, uint32_t stre
 
 /* A count that its node holds, and has not forgotten, is not counted again. In a block counts stand in another order than
  * they came in; of those that the memory holds a block has half at most. */
-static void check_once(const struct ledger *l, const struct archived *block)
+static void check_count(const struct ledger *l, int64_t index)
 {
     const struct archive *a = l->archive;
     const int64_t count = (int64_t)archive_counts(a);
-    const struct archived_count *c, *earlier;
+    const struct archived_count *earlier;
 
-    for (int64_t i = count - 1; i >= 0; i--) {
-        c = archive_count_at(a, i);
-        if (c->block != block)
-            break;
-        for (int64_t j = c->before; j >= 0; j = earlier->before) {
-            earlier = archive_count_at(a, j);
-            if ((l->forgets ? count : count - j) < (int64_t)l->requests / 2 &&
-                !l->copied &&
-                archive_stream(a, earlier->block->stream)->node == l->node &&
-                held_has(a, &l->held, earlier->block) &&
-                held_number(&l->unread, earlier->block->stream) < earlier->block->number)
-                broken(
-                    "a count is counted again, and its node holds the first block with it");
-        }
+    for (int64_t i = archive_count_at(a, index)->before; i >= 0; i = earlier->before) {
+        earlier = archive_count_at(a, i);
+        if (l->copied || archive_stream(a, earlier->block->stream)->node != l->node ||
+            !held_has(a, &l->held, earlier->block))
+            continue;
+        if (held_number(&l->unread, earlier->block->stream) >= earlier->block->number)
+            archive_again(l->archive, index);
+        else if ((l->forgets ? count : count - i) < (int64_t)l->requests / 2)
+            broken(
+                "a count is counted again, and its node holds the first block with it");
     }
+}
+
+static void check_once(const struct ledger *l, const struct archived *block)
+{
+    for (int64_t i = (int64_t)archive_counts(l->archive) - 1;
+         i >= 0 && archive_count_at(l->archive, i)->block == block; i--)
+        check_count(l, i);
 }
 
 /* Numbers are FINAL as long as there never was a peer. */
@@ -284,7 +287,7 @@ static struct archived *end_of(const struct ledger *l, const struct stream *s)
 }
 
 /* No stream is missing. */
-static void check_count(const struct ledger *l, const struct core *core)
+static void check_streams(const struct ledger *l, const struct core *core)
 {
     const struct streams *streams = core_streams(core);
     size_t count = 0;
@@ -300,7 +303,7 @@ void ledger_recovered(struct ledger *l, const struct core *core)
 {
     const struct streams *streams = core_streams(core);
 
-    check_count(l, core);
+    check_streams(l, core);
     for (const struct stream *s = streams->table; s != NULL; s = s->hh.next) {
         struct archived *block = end_of(l, s);
         const struct archived *before = held_end(&l->held, block->stream);
@@ -321,7 +324,7 @@ void ledger_check(const struct ledger *l, const struct core *core)
 {
     const struct streams *streams = core_streams(core);
 
-    check_count(l, core);
+    check_streams(l, core);
     for (const struct stream *s = streams->table; s != NULL; s = s->hh.next) {
         const struct archived *block;
 

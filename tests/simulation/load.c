@@ -72,7 +72,10 @@ static void ask_for(struct member *m, unsigned tag_max)
         abort();
     if (m->old_count > 0 && rng_chance(&c->load, 1, 30)) {
         ask->req = m->old[rng_below(&c->load, m->old_count)];
-        ask->req.heard = m->position;
+        if (rng_chance(&c->load, 1, 2))
+            ask->req.heard =
+                m->position; /* It is asked for anew; else its worker asks once more. */
+        ask->tries = 1;
     } else {
         rng_bytes(&c->load, &ask->req.id, sizeof ask->req.id);
         name_counter(c, &ask->req);
