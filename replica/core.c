@@ -1207,8 +1207,6 @@ static enum err check_held(const struct core *core, const struct core *old)
     for (const struct stream *s = old->streams.table; s != NULL; s = s->hh.next) {
         const struct stream *held = streams_find(&core->streams, &s->end.position.stream);
 
-        if (MUTANT(adopt_less))
-            continue;
         if (held == NULL || held->end.position.number < s->end.position.number)
             return ERR_NOT_FOUND;
         if (held->end.position.number > s->end.position.number)
@@ -1216,7 +1214,7 @@ static enum err check_held(const struct core *core, const struct core *old)
         else if (!hash_equal(&held->end.hash, &s->end.hash))
             return ERR_CORRUPT;
     }
-    return more || MUTANT(adopt_less) ? ERR_OK : ERR_EXISTS;
+    return more ? ERR_OK : ERR_EXISTS;
 }
 
 /* The streams that the old one knew as its own; then those of this node's key that it did not, written in a life

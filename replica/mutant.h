@@ -47,13 +47,12 @@
     X(count_early, "a node that joins counts at once")                                  \
     X(join_empty, "a node has caught up with a peer that holds nothing")                \
     X(adopt_bare, "another's checkpoint is taken over without the own blocks above it") \
-    X(adopt_less,                                                                       \
-      "another's checkpoint is taken over though it lacks what is gone here")           \
     X(keep_reach, "the memory of ids reaches behind a checkpoint of another")           \
     X(forget_lost, "ids in what a peer gives back are not remembered")                  \
     X(accept_stale, "messages that were heard before are taken again")                  \
     X(skip_run, "and those of an earlier process")                                      \
-    X(skip_copies, "counts are answered before other nodes hold them")
+    X(skip_copies, "counts are answered before other nodes hold them")                  \
+    X(keep_window, "what a failed read was to replace is read")
 
 #define MUTANTS(X) NODE_MUTANTS(X) CLUSTER_MUTANTS(X)
 

@@ -257,7 +257,8 @@ static enum err window_at(struct window *w, uint64_t offset, size_t want,
         want = (size_t)left;
     if (offset < w->offset || offset + want > w->offset + w->len) {
         w->offset = offset;
-        w->len = 0; /* Where the read fails, nothing is here. */
+        if (!MUTANT(keep_window))
+            w->len = 0; /* Where the read fails, nothing is here. */
         err = w->disk->ops->read(w->file, offset, w->bytes,
                                  left < WINDOW ? (size_t)left : WINDOW, &w->len);
         if (err != ERR_OK)

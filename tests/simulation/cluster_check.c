@@ -142,7 +142,8 @@ static void check_said(struct member *m, const struct msg_count_req *req,
             archive_said(m->cluster->archive, i);
         }
     }
-    if (!stands)
+    /* Of a stream that forks a checkpoint may bring the other content. */
+    if (!stands && !m->cluster->resumed[m->node])
         broken("number %" PRId64
                " of counter %u is said, and no block on the disk says so",
                rep->number, history_counter(req->name, req->name_len));
@@ -294,6 +295,25 @@ static void check_replay(struct member *m)
 
 /* ---- the log ---- */
 
+static bool has_copies(const struct cluster *c)
+{
+    for (unsigned i = 0; i < c->plan.nodes; i++)
+        if (c->copied[i])
+            return true;
+    return false;
+}
+
+/* Whether the node's peer lacks this block, and nothing before it: who lacks more needs a checkpoint anyhow. */
+static bool needs(const struct member *m, unsigned peer, const struct archived *block)
+{
+    const struct cluster *c = m->cluster;
+
+    return peer != m->node && m->listed[peer] &&
+           (block->nodes & UINT32_C(1) << peer) == 0 &&
+           (block->parent == NULL ||
+            held_has(c->archive, &c->member[peer]->ledger.held, block->parent));
+}
+
 /* A block of this node's own that goes with its segment must have been on the disk of each peer in the list. */
 static void check_goes(const struct member *m, const struct format_frame *f)
 {
@@ -301,10 +321,10 @@ static void check_goes(const struct member *m, const struct format_frame *f)
     const struct archived *block = archive_known(c->archive, f->payload, f->payload_len);
 
     if (block == NULL || archive_stream(c->archive, block->stream)->node != m->node ||
-        archive_stream(c->archive, block->stream)->may_fork)
-        return; /* Of a stream that two write, a peer's number says little. */
+        has_copies(c))
+        return; /* Where two write one stream, or one address leads to two disks, an acknowledgement says little. */
     for (unsigned i = 0; i < c->plan.nodes; i++)
-        if (i != m->node && m->listed[i] && (block->nodes & UINT32_C(1) << i) == 0)
+        if (needs(m, i, block))
             broken("block %" PRIu64 " of a stream of this node's own leaves the log, and "
                    "node %u has not got it",
                    block->number, i);
@@ -357,14 +377,6 @@ static bool has_forgotten(const struct cluster *c)
 static bool has_reloaded(const struct cluster *c)
 {
     return c->figures->faults[CLUSTER_reload] > 0 || c->plan.unlisted;
-}
-
-static bool has_copies(const struct cluster *c)
-{
-    for (unsigned i = 0; i < c->plan.nodes; i++)
-        if (c->copied[i])
-            return true;
-    return false;
 }
 
 /* An alarm, and what it must come of. */

@@ -233,17 +233,38 @@ static void open_peers(struct member *m)
     m->join_ms = member_time(m).mono_ms + m->cluster->plan.join_wait_ms;
 }
 
-/* A snapshot that is resumed knows its stream, and goes on with it. */
-static enum err open_node(struct member *m, const struct node_config *config)
+/* A snapshot that is resumed knows its stream, the last of its own, and goes on with it. Where what the log tells of this is
+ * another stream, it was no memory that could have been resumed. */
+static bool goes_on(const struct member *m)
+{
+    const struct position last = node_position(m->process);
+    struct core_figures figures;
+
+    core_figures(node_core(m->process), &figures);
+    return id_equal(&last.stream, &figures.stream);
+}
+
+static enum err open_resumed(struct member *m, const struct node_config *config)
 {
     enum mutant active = mutant_active;
-    struct core_figures figures;
     enum err err;
 
-    if (m->resume)
-        mutant_active = MUTANT_resume_stream;
+    mutant_active = MUTANT_resume_stream;
     err = node_open(config, member_time(m), &m->process);
     mutant_active = active;
+    if (err != ERR_OK || goes_on(m))
+        return err;
+    node_close(m->process);
+    m->resume = false;
+    return node_open(config, member_time(m), &m->process);
+}
+
+static enum err open_node(struct member *m, const struct node_config *config)
+{
+    struct core_figures figures;
+    enum err err = m->resume ? open_resumed(m, config)
+                             : node_open(config, member_time(m), &m->process);
+
     if (err != ERR_OK) {
         m->process = NULL;
         return err;
