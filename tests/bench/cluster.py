@@ -49,7 +49,7 @@ class Member(Node):
     def start(self):
         self.launch()
         eventually(lambda: "ready: serving FastAGI" in self.log(), 30, f"{self.name} serves")
-        eventually(lambda: not self.status()["joining"], 30, f"{self.name} says numbers")
+        eventually(lambda: not self.status().get("joining", True), 30, f"{self.name} says numbers")
         return self
 
     def status(self):
@@ -81,7 +81,7 @@ class Cluster:
         for member in self.members:
             eventually(lambda m=member: "ready: serving FastAGI" in m.log(), 30, "it serves")
         for member in self.members:
-            eventually(lambda m=member: not m.status()["joining"], 30, "it says numbers")
+            eventually(lambda m=member: not m.status().get("joining", True), 30, "it says numbers")
         return self
 
     def __exit__(self, *_):
