@@ -414,7 +414,7 @@ static void print(const struct sim_result *sum)
            f->calls, f->asked, f->answered, f->unknown, f->unavailable, f->gets);
     printf("blocks       %" PRIu64 " with %" PRIu64 " counts in %" PRIu64
            " streams, of which %" PRIu64 " fork; %" PRIu64
-           " checkpoints gone over to, %" PRIu64 " nodes stuck behind a fork\n",
+           " checkpoints gone over to, %" PRIu64 " nodes stuck\n",
            f->blocks, f->counts, f->streams, f->forked, f->adopted, f->stuck);
     printf("messages     %" PRIu64 ", %" PRIu64 " MiB; %" PRIu64 " dropped\n",
            f->messages, f->bytes >> 20, f->dropped);
