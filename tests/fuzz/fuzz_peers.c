@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "replica/pace.h"
 #include "replica/peers.h"
 #include "replica/verify.h"
 #include "tests/fuzz/quiet.h"
