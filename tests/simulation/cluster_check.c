@@ -305,7 +305,8 @@ static bool has_copies(const struct cluster *c)
     return false;
 }
 
-/* Whether the node's peer lacks this block, and nothing before it: who lacks more needs a checkpoint anyhow. */
+/* Whether the node's peer lacks this block, and has said that it lacks nothing before it: who lacks more needs a
+ * checkpoint anyhow. */
 static bool needs(const struct member *m, unsigned peer, const struct archived *block)
 {
     const struct cluster *c = m->cluster;
@@ -313,7 +314,7 @@ static bool needs(const struct member *m, unsigned peer, const struct archived *
     return peer != m->node && m->listed[peer] &&
            (block->nodes & UINT32_C(1) << peer) == 0 &&
            (block->parent == NULL ||
-            held_has(c->archive, &c->member[peer]->ledger.held, block->parent));
+            held_has(c->archive, &m->said[peer], block->parent));
 }
 
 /* A block of this node's own that goes with its segment must have been on the disk of each peer in the list. */

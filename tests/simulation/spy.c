@@ -147,7 +147,7 @@ void spy_sent(struct member *m, unsigned to, const uint8_t *bytes, size_t len)
     }
 }
 
-/* What a peer says that it holds, to a node that begins. Of streams that fork not all can be held. */
+/* What a peer says that it holds. Of streams that fork not all can be held. */
 static void arrives_have(struct member *m, unsigned from, struct reader *r)
 {
     struct held *said = &m->said[from];
@@ -174,7 +174,7 @@ uint8_t spy_arrives(struct member *m, const struct packet *p)
     m->cluster->way[m->node][p->from].window = 0;
     if (!look(m->cluster, p->from, m->node, p->bytes, p->len, &type, &payload))
         return 0;
-    if (m->fresh && type == LINK_HAVE)
+    if (type == LINK_HAVE)
         arrives_have(m, p->from, &payload);
     return type;
 }
