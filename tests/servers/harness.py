@@ -100,6 +100,8 @@ def raise_descriptor_limit(wanted):
 
 def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Whoever runs the tests in the background may have them ignore Ctrl-C, which a shell's trap cannot undo.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def alive(pid):
