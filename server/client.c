@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -20,14 +21,25 @@ enum { RECONNECT_MIN_MS = 10, RECONNECT_MAX_MS = 100 };
  * sending the last one, though that was answered. */
 enum { SEND_BUFFER = 4 };
 
+/* A connection that was lost with a message in it that was not taken yet, as where this process stood still while the
+ * state process was replaced, may never be let go of by nng 1.5.2: then its socket does not dial again.
+ * After so long without another connection a new socket is opened, a bounded number of times, for the old
+ * one stays open: nng_close() might not return. */
+enum { RENEW_MS = 1000, RENEWALS_MAX = 16 };
+
 struct client {
     nng_socket socket;
+    _Atomic int socket_id; /* read by nng's threads */
     struct asks *asks;
     int received_fd; /* nng's: readable when a message is there */
+    int watched_fd;  /* epoll: has the present socket's received_fd in it */
     int pipe_fd;     /* eventfd: the connection came or went */
     _Atomic uint32_t
         pipe; /* the connection there is, 0 for none; written by nng's threads */
     uint32_t pipe_seen;
+    uint64_t
+        lost_ms; /* when the last connection was lost; 0: there is one, or was none */
+    unsigned renewals;
     uint64_t hello_ms; /* when this connection's last HELLO was sent */
     bool served;
     struct log_limit malformed;
@@ -41,6 +53,8 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
     uint32_t id = (uint32_t)nng_pipe_id(pipe);
     uint64_t one = 1;
 
+    if (nng_socket_id(nng_pipe_socket(pipe)) != atomic_load(&client->socket_id))
+        return; /* of one that was given up */
     if (event == NNG_PIPE_EV_ADD_POST) {
         atomic_store(&client->pipe, id);
     } else {
@@ -62,10 +76,12 @@ static enum err nng_failed(const char *what, int rv)
 
 static enum err client_connect(struct client *client)
 {
+    struct epoll_event received = {.events = EPOLLIN};
     int rv;
 
     if ((rv = nng_pair1_open(&client->socket)) != 0)
         return nng_failed("open a socket for", rv);
+    atomic_store(&client->socket_id, nng_socket_id(client->socket));
     if ((rv = nng_socket_set_ms(client->socket, NNG_OPT_RECONNMINT, RECONNECT_MIN_MS)) !=
             0 ||
         (rv = nng_socket_set_ms(client->socket, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS)) !=
@@ -79,6 +95,8 @@ static enum err client_connect(struct client *client)
         (rv = nng_pipe_notify(client->socket, NNG_PIPE_EV_REM_POST, pipe_changed,
                               client)) != 0)
         return nng_failed("set up a socket for", rv);
+    if (epoll_ctl(client->watched_fd, EPOLL_CTL_ADD, client->received_fd, &received) != 0)
+        return err_errno("watch", IPC_WORKERS_URL);
     if ((rv = nng_dial(client->socket, IPC_WORKERS_URL, NULL, NNG_FLAG_NONBLOCK)) != 0)
         return nng_failed("dial", rv);
     return ERR_OK;
@@ -92,6 +110,8 @@ static void client_free(struct client *client)
     asks_free(client->asks);
     if (client->pipe_fd >= 0)
         close(client->pipe_fd);
+    if (client->watched_fd >= 0)
+        close(client->watched_fd);
     free(client);
 }
 
@@ -104,8 +124,9 @@ enum err client_new(unsigned answer_ms, const struct asks_owner *to,
     if (new == NULL)
         return ERR_MEMORY;
     new->pipe_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (new->pipe_fd < 0)
-        err = err_errno("make an eventfd for", IPC_WORKERS_URL);
+    new->watched_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (new->pipe_fd < 0 || new->watched_fd < 0)
+        err = err_errno("make descriptors for", IPC_WORKERS_URL);
     else if ((new->asks = asks_new(answer_ms, to)) != NULL)
         err = client_connect(new);
     if (err != ERR_OK) {
@@ -118,7 +139,7 @@ enum err client_new(unsigned answer_ms, const struct asks_owner *to,
 
 void client_fds(const struct client *client, int fds[CLIENT_FDS])
 {
-    fds[0] = client->received_fd;
+    fds[0] = client->watched_fd;
     fds[1] = client->pipe_fd;
 }
 
@@ -163,10 +184,29 @@ static void client_pipe(struct client *client, uint64_t now_ms)
     if (now == client->pipe_seen)
         return;
     client->pipe_seen = now;
+    client->lost_ms = now != 0 ? 0 : now_ms;
     asks_disconnected(client->asks);
     log_debug("state process: %s", now != 0 ? "connected" : "connection lost");
     if (now != 0)
         client_hello(client, now_ms);
+}
+
+static uint64_t renew_due_ms(const struct client *client)
+{
+    return client->lost_ms != 0 && client->renewals < RENEWALS_MAX
+               ? client->lost_ms + RENEW_MS
+               : UINT64_MAX;
+}
+
+static void client_renew(struct client *client, uint64_t now_ms)
+{
+    client->lost_ms = now_ms;
+    client->renewals++;
+    epoll_ctl(client->watched_fd, EPOLL_CTL_DEL, client->received_fd, NULL);
+    log_info("state process: no connection for %d ms: trying with a new socket",
+             RENEW_MS);
+    /* Where it fails, it was logged, and is tried again. */
+    (void)client_connect(client);
 }
 
 enum err client_receive(struct client *client, uint64_t now_ms)
@@ -203,6 +243,8 @@ void client_send(struct client *client, size_t calls, uint64_t now_ms)
     struct writer w = writer_of(client->message, sizeof client->message);
 
     asks_expire(client->asks, now_ms);
+    if (renew_due_ms(client) <= now_ms)
+        client_renew(client, now_ms);
     if (hello_due_ms(client) <= now_ms)
         client_hello(client, now_ms);
     else if (asks_next(client->asks, &w, calls, now_ms))
@@ -211,9 +253,11 @@ void client_send(struct client *client, size_t calls, uint64_t now_ms)
 
 uint64_t client_due_ms(const struct client *client)
 {
-    uint64_t hello = hello_due_ms(client), asks = asks_due_ms(client->asks);
+    uint64_t hello = hello_due_ms(client), renew = renew_due_ms(client),
+             due = asks_due_ms(client->asks);
 
-    return hello < asks ? hello : asks;
+    due = hello < due ? hello : due;
+    return renew < due ? renew : due;
 }
 
 bool client_served(const struct client *client)

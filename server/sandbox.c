@@ -120,6 +120,7 @@ static const int allowed[] = {
     SCMP_SYS(connect), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(sendmsg),
     SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(fcntl),
     SCMP_SYS(poll), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(eventfd2),
+    SCMP_SYS(pipe2),
     /* Memory. mmap() and mprotect() have rules of their own. */
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
     /* Time and random numbers; the first three mostly stay in the vDSO. */
