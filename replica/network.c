@@ -221,14 +221,15 @@ enum err network_take(struct network *n)
     uint64_t begun_ms = now(), now_ms = begun_ms;
     enum err err = ERR_OK;
     nng_msg *msg;
+    int failed = 0;
 
     while (err == ERR_OK && now_ms - begun_ms < NETWORK_TURN_MS &&
-           nng_recvmsg(n->inbox, &msg, NNG_FLAG_NONBLOCK) == 0) {
+           (failed = nng_recvmsg(n->inbox, &msg, NNG_FLAG_NONBLOCK)) == 0) {
         err = take_message(n, msg, now_ms);
         nng_msg_free(msg);
         now_ms = now();
     }
-    return err;
+    return failed == NNG_ENOMEM ? ERR_MEMORY : err; /* It would be there for ever. */
 }
 
 /* ---- sending ---- */

@@ -339,15 +339,25 @@ static void on_made(uv_async_t *async)
     settle(async->data);
 }
 
+/* A message that has come, if any. Without memory for it nothing is done but to start again: it would be there for
+ * ever, and this loop never at rest. */
+static bool receive(struct state *s, nng_socket from, nng_msg **msg)
+{
+    int failed = nng_recvmsg(from, msg, NNG_FLAG_NONBLOCK);
+
+    if (failed == NNG_ENOMEM)
+        state_fail(s, ERR_MEMORY);
+    return failed == 0;
+}
+
 static void take_workers(struct state *s)
 {
     nng_msg *msg;
     uint64_t more;
     enum err err = ERR_OK;
 
-    for (int i = 0;
-         i < TURN_MESSAGES && s->exit_code == STATE_EXIT_OK && !node_short(s->node) &&
-         nng_recvmsg(s->workers, &msg, NNG_FLAG_NONBLOCK) == 0;
+    for (int i = 0; i < TURN_MESSAGES && s->exit_code == STATE_EXIT_OK &&
+                    !node_short(s->node) && receive(s, s->workers, &msg);
          i++) {
         err = take_message(s, msg);
         nng_msg_free(msg);
@@ -453,7 +463,7 @@ static void on_control_readable(uv_poll_t *poll, int status, int events)
 
     (void)status;
     (void)events;
-    if (nng_recvmsg(s->control, &msg, NNG_FLAG_NONBLOCK) != 0)
+    if (!receive(s, s->control, &msg))
         return;
     control_reply(s, msg);
     nng_msg_free(msg);

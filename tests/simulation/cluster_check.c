@@ -313,8 +313,7 @@ static bool needs(const struct member *m, unsigned peer, const struct archived *
 
     return peer != m->node && m->listed[peer] &&
            (block->nodes & UINT32_C(1) << peer) == 0 &&
-           (block->parent == NULL ||
-            held_has(c->archive, &m->said[peer], block->parent));
+           (block->parent == NULL || held_has(c->archive, &m->said[peer], block->parent));
 }
 
 /* A block of this node's own that goes with its segment must have been on the disk of each peer in the list. */
