@@ -1,5 +1,6 @@
 #include "replica/control.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -172,6 +173,26 @@ static int status_cluster(json_t *status, const struct control_view *view)
     return failed;
 }
 
+static json_t *json_times(const struct times *times)
+{
+    json_t *below = json_array(), *number = json_array();
+
+    for (size_t i = 0; i < TIMES_BUCKETS; i++) {
+        if (i < TIMES_BUCKETS - 1)
+            json_array_append_new(below, json_u64(times_bounds_us[i]));
+        json_array_append_new(number, json_u64(times->bucket[i]));
+    }
+    return json_pack("{s:o, s:o, s:o}", "below_us", below, "number", number, "sum_us",
+                     json_u64(times->sum_us));
+}
+
+static int status_commits(json_t *status, const struct times *commits)
+{
+    if (commits == NULL)
+        return 0;
+    return json_object_set_new(status, "commit_times", json_times(commits));
+}
+
 static int status_calls(json_t *status, const struct control_calls_source *source)
 {
     struct control_calls c = {.open = 0};
@@ -180,12 +201,22 @@ static int status_calls(json_t *status, const struct control_calls_source *sourc
     if (source->read == NULL)
         return 0;
     source->read(source->arg, &c);
-    calls = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "open", json_u64(c.open),
-                      "taken", json_u64(c.taken), "refused", json_u64(c.refused),
-                      "failed", json_u64(c.failed), "resends", json_u64(c.resends),
-                      "workers_started", json_u64(c.workers_started), "states_started",
-                      json_u64(c.states_started));
+    calls = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "open",
+                      json_u64(c.open), "taken", json_u64(c.taken), "refused",
+                      json_u64(c.refused), "failed", json_u64(c.failed), "resends",
+                      json_u64(c.resends), "workers_started", json_u64(c.workers_started),
+                      "states_started", json_u64(c.states_started), "counts",
+                      json_u64(c.counts), "answers", json_times(&c.answers));
     return json_object_set_new(status, "calls", calls);
+}
+
+static json_t *json_log(const struct node_figures *f)
+{
+    char check[17];
+
+    snprintf(check, sizeof check, "%016" PRIx64, f->end.check);
+    return json_pack("{s:o, s:o, s:s}", "first", json_u64(f->first), "end",
+                     json_u64(f->end.lsn), "check", check);
 }
 
 static json_t *do_status(const struct control_view *view, const json_t *request)
@@ -193,20 +224,20 @@ static json_t *do_status(const struct control_view *view, const json_t *request)
     const struct node_figures *f = &view->figures;
     json_t *status = status_process(view);
     json_t *figures = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:b, s:b}",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",
         "cluster", json_cluster(&f->core), "position", json_end(&f->core.end), "counters",
         json_u64(f->core.items), "streams", json_u64(f->core.streams), "forks",
         json_u64(f->core.forks), "blocks", json_u64(f->core.blocks), "counts",
         json_u64(f->core.ops), "commits", json_u64(f->commits), "remembered",
-        json_u64(f->core.requests), "log", "first", json_u64(f->first), "end",
-        json_u64(f->end.lsn), "recovered_blocks", json_u64(f->recovered_blocks),
-        "checkpoint", json_checkpoint(f), "full", f->full, "busy",
-        view->node != NULL && node_busy(view->node));
+        json_u64(f->core.requests), "log", json_log(f), "recovered_blocks",
+        json_u64(f->recovered_blocks), "checkpoint", json_checkpoint(f), "full", f->full,
+        "busy", view->node != NULL && node_busy(view->node));
 
     (void)request;
     if (status == NULL || figures == NULL || status_node(status, &view->about) != 0 ||
         json_object_update(status, figures) != 0 || status_cluster(status, view) != 0 ||
-        status_calls(status, &view->about.calls) != 0) {
+        status_calls(status, &view->about.calls) != 0 ||
+        status_commits(status, view->about.commits) != 0) {
         json_decref(status);
         status = NULL;
     }
@@ -315,22 +346,30 @@ static json_t *no_such_counter(struct item **items, size_t count, const char *na
                                   name, near.best));
 }
 
+/* NULL: nothing was ever counted under that name. */
+static const struct item *find_item(struct item **items, size_t count, const char *name)
+{
+    size_t at = first_from(items, count, name, false);
+
+    if (at == count || name_order(items[at], name, strlen(name)) != 0)
+        return NULL;
+    return items[at]->applied ? items[at] : NULL;
+}
+
 static json_t *do_get(const struct control_view *view, const json_t *request)
 {
     const char *name = json_string_value(json_object_get(request, "name"));
     struct item **items;
-    size_t count, at;
+    const struct item *item;
+    size_t count;
 
     if (name == NULL || !name_valid(name, strlen(name)))
         return sentence("expected a counter's name: 1 to 64 letters, digits and ._-");
     items = core_items(view->core, &counter_component, &count);
     if (items == NULL)
         return NULL;
-    at = first_from(items, count, name, false);
-    if (at == count || name_order(items[at], name, strlen(name)) != 0 ||
-        !items[at]->applied)
-        return no_such_counter(items, count, name);
-    return json_counter(items[at]);
+    item = find_item(items, count, name);
+    return item != NULL ? json_counter(item) : no_such_counter(items, count, name);
 }
 
 /* Whether a member of the request is a text that fits a name; "" where it is not there. */
@@ -365,14 +404,40 @@ static json_t *page(struct item **items, size_t count, size_t at, const char *pr
     return json_pack("{s:o, s:b}", "counters", list, "more", more);
 }
 
+static json_t *counters_named(const struct control_view *view, const json_t *names)
+{
+    json_t *list, *value;
+    struct item **items;
+    size_t count, i;
+
+    if (!json_is_array(names) || json_array_size(names) > CONTROL_NAMES_MAX)
+        return sentence("expected at most 500 names");
+    items = core_items(view->core, &counter_component, &count);
+    if (items == NULL)
+        return NULL;
+    list = json_array();
+    json_array_foreach(names, i, value)
+    {
+        const char *name = json_string_value(value);
+        const struct item *item = name == NULL ? NULL : find_item(items, count, name);
+
+        if (item != NULL)
+            json_array_append_new(list, json_counter(item));
+    }
+    return json_pack("{s:o, s:b}", "counters", list, "more", 0);
+}
+
 static json_t *do_counters(const struct control_view *view, const json_t *request)
 {
+    const json_t *names = json_object_get(request, "names");
     const json_t *wanted = json_object_get(request, "limit");
     json_int_t limit = wanted == NULL ? CONTROL_PAGE_MAX : json_integer_value(wanted);
     const char *prefix, *after;
     struct item **items;
     size_t count, from, past;
 
+    if (names != NULL)
+        return counters_named(view, names);
     if (limit < 1 || limit > CONTROL_PAGE_MAX)
         return sentence("expected a limit from 1 to 1000");
     if (!text_of(request, "prefix", &prefix) || !text_of(request, "after", &after))
@@ -401,12 +466,12 @@ static json_t *do_checkpoint(const struct control_view *view, const json_t *requ
 static const struct {
     const char *name;
     json_t *(*answer)(const struct control_view *view, const json_t *request);
-    const char *members[4]; /* that it may have beside "do" */
+    const char *members[5]; /* that it may have beside "do"; ends with a NULL */
 } requests[] = {
     {"status", do_status, {NULL}},
     {"peers", do_peers, {NULL}},
     {"get", do_get, {"name"}},
-    {"counters", do_counters, {"prefix", "after", "limit"}},
+    {"counters", do_counters, {"prefix", "after", "limit", "names"}},
     {"checkpoint", do_checkpoint, {NULL}},
 };
 enum { REQUESTS = sizeof requests / sizeof requests[0] };

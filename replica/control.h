@@ -10,7 +10,8 @@
  *       "forks": of the streams, how many are taken no further, because two signed blocks contradict each other
  *       "counters", "streams", "blocks", "counts", "commits", "remembered": blocks and counts since
  *       the checkpoint that the process began with, commits since its start
- *       "log": {"first", "end"}: LSNs of what is kept; "recovered_blocks": read at the start
+ *       "log": {"first", "end"}: LSNs of what is kept, and "check": the checksum of the frame before "end", 16 hexadecimal
+ *       digits, with which it is a wal_mark; "recovered_blocks": read at the start
  *       "checkpoint": {"number", "lsn", "made_ms"} or null; made_ms 0: before the start
  *       "full": new counts are refused for want of disk space; "busy": a file is being made
  *       only from a process: "digest": of the counters, equal where they are; "numbers": "FINAL", or "PROVISIONAL" in a cluster; "joining": none are said yet,
@@ -19,8 +20,11 @@
  *       {"wanted": nodes that are to hold a count before it is answered, "nodes": that are connected, this one
  *       included, "to_be_had": whether new counts are taken, "waiting": answers, "late": answers that were UNKNOWN
  *       for want of copies, since the start}
- *       "calls": {"open", "taken", "refused", "failed", "resends", "workers_started", "states_started"}, since
- *       the node was started
+ *       "calls": {"open", "taken", "refused", "failed", "resends", "workers_started", "states_started", "counts": asked of
+ *       the state process, "answers": how long they took}, since the node was started
+ *       "commit_times": how long writing and syncing took, since the node was started. Both times are {"below_us": the
+ *       upper bounds of buckets, "number": how many fell into each bucket alone, one more for what is above the last
+ *       bound, "sum_us"}
  *   {"do": "peers"}
  *       "peers": [{"name", "address", "reached": its address takes connections, "connected", "behind": blocks
  *       that it lacks, null before it said what it holds, "too_far": the log has no more what it lacks,
@@ -33,6 +37,8 @@
  *   {"do": "counters", "prefix": TEXT, "after": NAME, "limit": N}
  *       "counters": [{"name", "total"}], in the order of their names' bytes; "more": there are some
  *       behind the last one. All three members may be left out.
+ *   {"do": "counters", "names": [NAME]}
+ *       the same of these, at most CONTROL_NAMES_MAX, in their order; those that do not exist are left out
  *   {"do": "checkpoint"}
  *       "last": number of the last one now. A new one is made as soon as may be: once status has
  *       a greater number it is on disk; where nothing has changed since the last, status is soon
@@ -43,14 +49,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/times.h"
 #include "replica/crypto.h"
 #include "replica/network.h"
 #include "replica/node.h"
 
 enum {
-    CONTROL_REQUEST_MAX = 4096,      /* bytes */
+    CONTROL_REQUEST_MAX = 64 * 1024, /* bytes */
     CONTROL_REPLY_MAX = 1024 * 1024, /* bytes; what a client sets as NNG_OPT_RECVMAXSZ */
     CONTROL_PAGE_MAX = 1000,         /* counters in one reply */
+    CONTROL_NAMES_MAX = 500, /* of which one request asks; they fit, however long */
 };
 
 /* What the node's other processes did since it was started: the state process passes it on. */
@@ -60,6 +68,8 @@ struct control_calls {
     uint64_t failed;         /* ended by an error or a time limit */
     uint64_t resends; /* messages to the state process that it was slow to answer */
     uint64_t workers_started, states_started;
+    uint64_t counts;      /* asked of the state process */
+    struct times answers; /* of them */
 };
 struct control_calls_source {
     void (*read)(const void *arg, struct control_calls *calls);
@@ -76,6 +86,7 @@ struct control_about {
     const struct network *network;     /* NULL: none */
     const char *peer_listen;           /* "": none */
     struct control_calls_source calls; /* read NULL: not known */
+    const struct times *commits;       /* NULL: not known */
 };
 
 /* Answer one request; never fails but for memory (NULL): a request that makes no sense gets a reply

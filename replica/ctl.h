@@ -66,6 +66,8 @@ ctl_run_fn ctl_get, ctl_counters;
 /* From the log's files, also of a node that runs: ctl_log.c, ctl_verify.c. */
 ctl_run_fn ctl_log, ctl_verify;
 ctl_run_fn ctl_export, ctl_fsck;
+/* Live: ctl_watch.c. */
+ctl_run_fn ctl_watch;
 /* Of the machine: ctl_doctor.c. */
 ctl_run_fn ctl_doctor;
 /* Of tally.conf: ctl_config.c. */

@@ -70,6 +70,20 @@ const struct ctl_command ctl_commands[] = {
      .option = {CTL_OPT_COUNTER, CTL_OPT_NODE, CTL_OPT_TAG, CTL_OPT_SINCE, CTL_OPT_UNTIL,
                 CTL_OPT_LIMIT, CTL_OPT_FOLLOW, CTL_OPT_FROM},
      .run = ctl_log},
+    {.name = "watch",
+     .args = "[PATTERN]...",
+     .most = MANY,
+     .line = "counters, or --events of the node, as they change",
+     .text =
+         "A line for each counter that changed, five a second at most: what was added, and\n"
+         "the total. PATTERN is as in a shell; quote it. Restarts of the node are waited\n"
+         "for. Ctrl-C ends it with the POSITION to go on from; with --json each line has\n"
+         "it. --events tells of peers, disk, checkpoints and alarms instead.\n"
+         "\n"
+         "Example: what the voters do\n"
+         "  tallyctl watch 'vote-*'\n",
+     .option = {CTL_OPT_FROM, CTL_OPT_LIMIT, CTL_OPT_EVENTS},
+     .run = ctl_watch},
     {.name = "verify",
      .line = "check every checksum, hash and signature of the log",
      .text =

@@ -157,7 +157,8 @@ struct reading {
     history_fn *fn;
     void *arg;
     uint64_t limit;
-    bool over; /* fn has had enough */
+    bool over;   /* fn has had enough */
+    bool midway; /* and there are more counts in the block */
 };
 
 /* The counts of a block that are meant. Each is given away when the next is known, or none: the last one is told
@@ -204,8 +205,10 @@ static enum err read_block(struct reading *r, const struct wal_frame *frame,
     if (!see_stream(h, &block))
         return ERR_MEMORY;
     count.stream = streams_find(&h->streams, &block.stream);
-    if (block_meant(&h->filter, &block, count.stream) && !give_block(r, &count))
+    if (block_meant(&h->filter, &block, count.stream) && !give_block(r, &count)) {
         r->over = true;
+        r->midway = !count.last;
+    }
     return ERR_OK;
 }
 
@@ -221,7 +224,7 @@ static enum err read_frame(void *arg, const struct wal_frame *frame)
 
     if (err != ERR_OK)
         return err;
-    if (!r->over) {
+    if (!r->midway) {
         r->history->at = after;
         r->history->begun = true;
     }
@@ -271,12 +274,6 @@ static enum ctl_exit scan(const struct wal_mark *from, wal_frame_fn *fn, void *a
     return err == ERR_OK || err == ERR_AGAIN ? CTL_FINE : tell_unread(err);
 }
 
-static enum ctl_exit tell_released(void)
-{
-    ctl_complain("what stood behind that place was released: the log begins later");
-    return CTL_NOT_FINE;
-}
-
 /* What goes before the place where reading is to begin. */
 struct learning {
     struct history *history;
@@ -309,42 +306,69 @@ static enum err learn_frame(void *arg, const struct wal_frame *frame)
     return err == ERR_OK && after == at->lsn ? ERR_AGAIN : err;
 }
 
-/* A place that the user names: whose streams began before it, and whether it is one of this log. */
-static enum ctl_exit learn(struct history *h)
+/* A place that somebody names: whose streams began before it, and whether it is one of this log. */
+static enum history_place learn(struct history *h)
 {
     struct learning l = {.history = h};
-    enum ctl_exit code = scan(NULL, learn_frame, &l);
 
-    if (code != CTL_FINE || l.found)
+    if (scan(NULL, learn_frame, &l) != CTL_FINE)
+        return HISTORY_UNREAD;
+    if (l.found)
+        return HISTORY_HERE;
+    return l.released ? HISTORY_RELEASED : HISTORY_ELSEWHERE;
+}
+
+enum history_place history_where(struct history *h, uint64_t first, uint64_t limit)
+{
+    enum history_place place = HISTORY_HERE;
+
+    if (!h->begun)
+        return HISTORY_HERE;
+    if (h->at.lsn < first)
+        return HISTORY_RELEASED;
+    if (limit != UINT64_MAX && h->at.lsn > limit)
+        return HISTORY_ELSEWHERE;
+    if (!h->learned)
+        place = learn(h);
+    h->learned = h->learned || place == HISTORY_HERE;
+    return place;
+}
+
+static enum ctl_exit tell_where(enum history_place place)
+{
+    if (place == HISTORY_RELEASED)
+        ctl_complain("what stood behind that place was released: the log begins later");
+    if (place == HISTORY_ELSEWHERE)
+        ctl_complain(
+            "that place is not one of this node's log, as --follow tells them: it "
+            "is of another log");
+    return place == HISTORY_HERE ? CTL_FINE : CTL_NOT_FINE;
+}
+
+enum ctl_exit history_read_to(struct history *h, uint64_t first, uint64_t limit,
+                              history_fn *fn, void *arg)
+{
+    struct reading r = {.history = h, .fn = fn, .arg = arg, .limit = limit};
+    struct wal_mark from;
+    enum ctl_exit code;
+
+    if (limit == 0)
+        return CTL_FINE;
+    code = tell_where(history_where(h, first, limit));
+    from = h->at;
+    if (code != CTL_FINE || (h->begun && h->at.lsn == limit))
         return code;
-    if (l.released)
-        return tell_released();
-    ctl_complain("that place is not one of this node's log, as --follow tells them");
-    return CTL_NOT_FINE;
+    /* What is read from its beginning teaches all there is to know. */
+    h->learned = true;
+    return scan(h->begun ? &from : NULL, read_frame, &r);
 }
 
 enum ctl_exit history_read(struct history *h, history_fn *fn, void *arg)
 {
-    struct reading r = {.history = h, .fn = fn, .arg = arg};
-    struct wal_mark from;
-    uint64_t first;
-    enum ctl_exit code = history_limit(h->ctl, &first, &r.limit);
+    uint64_t first, limit;
+    enum ctl_exit code = history_limit(h->ctl, &first, &limit);
 
-    if (code != CTL_FINE || r.limit == 0)
-        return code;
-    if (h->begun && h->at.lsn < first)
-        return tell_released();
-    if (h->begun && r.limit != UINT64_MAX && h->at.lsn > r.limit) {
-        ctl_complain("that place is beyond the log's end: it is of another log");
-        return CTL_NOT_FINE;
-    }
-    if (h->begun && !h->learned)
-        code = learn(h);
-    h->learned = true;
-    from = h->at;
-    if (code != CTL_FINE || (h->begun && h->at.lsn == r.limit))
-        return code;
-    return scan(h->begun ? &from : NULL, read_frame, &r);
+    return code == CTL_FINE ? history_read_to(h, first, limit, fn, arg) : code;
 }
 
 /* ---- for people and programs ---- */

@@ -43,8 +43,22 @@ struct history {
  * Errors are told. */
 enum ctl_exit history_open(struct history *h);
 void history_close(struct history *h);
-/* Up to the durable end of now. */
+/* Up to the durable end of now. Where fn ends the reading with the last count of a block, it goes on behind that
+ * block; else the block comes once more. */
 enum ctl_exit history_read(struct history *h, history_fn *fn, void *arg);
+/* The same, of a node whose log is known to reach from LSN first to limit. */
+enum ctl_exit history_read_to(struct history *h, uint64_t first, uint64_t limit,
+                              history_fn *fn, void *arg);
+
+/* Whether reading can go on at h->at, in a log that reaches from LSN first to limit. Looked at once, as `learned`
+ * says: set that to false where the log may have become another one. */
+enum history_place {
+    HISTORY_HERE,
+    HISTORY_RELEASED,  /* what stood behind it is no more: the log begins later */
+    HISTORY_ELSEWHERE, /* it is a place of another log */
+    HISTORY_UNREAD,    /* the log cannot be read: told */
+};
+enum history_place history_where(struct history *h, uint64_t first, uint64_t limit);
 
 /* Of --counter, --node, --tag, --since and --until. False: one of them makes no sense; told. */
 bool history_filter_read(const struct ctl *ctl, struct history_filter *filter);

@@ -73,6 +73,11 @@ enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char 
     return see_lock(&node->running);
 }
 
+enum err ctl_node_look(struct ctl_node *node)
+{
+    return see_lock(&node->running);
+}
+
 void ctl_node_close(struct ctl_node *node)
 {
     /* The socket ends with the process: nng_close() of nng 1.5.2 does not return when a connection
@@ -108,19 +113,21 @@ static int connect_node(struct ctl_node *node)
         failed = nng_socket_set_ms(node->socket, NNG_OPT_RECONNMAXT, CONNECT_TRY_MS);
     if (failed == 0)
         failed = nng_socket_set_ms(node->socket, NNG_OPT_REQ_RESENDTIME, RESEND_MS);
-    if (failed == 0)
-        failed = nng_socket_set_ms(node->socket, NNG_OPT_SENDTIMEO, CTL_REPLY_MS);
-    if (failed == 0)
-        failed = nng_socket_set_ms(node->socket, NNG_OPT_RECVTIMEO, CTL_REPLY_MS);
     return failed != 0 ? failed : dial(node->socket);
 }
 
-static int exchange(struct ctl_node *node, char *text, json_t **reply)
+static int exchange(struct ctl_node *node, char *text, unsigned wait_ms, json_t **reply)
 {
     size_t len;
     char *bytes;
     int failed = node->connected ? 0 : connect_node(node);
 
+    if (failed == 0)
+        failed =
+            nng_socket_set_ms(node->socket, NNG_OPT_SENDTIMEO, (nng_duration)wait_ms);
+    if (failed == 0)
+        failed =
+            nng_socket_set_ms(node->socket, NNG_OPT_RECVTIMEO, (nng_duration)wait_ms);
     if (failed == 0)
         failed = nng_send(node->socket, text, strlen(text), 0);
     if (failed == 0)
@@ -132,12 +139,37 @@ static int exchange(struct ctl_node *node, char *text, json_t **reply)
     return json_is_object(*reply) ? 0 : NNG_EPROTO;
 }
 
-static enum err ask_process(struct ctl_node *node, const json_t *request, json_t **reply)
+/* 0, or an error of nng's. */
+static int ask_within(struct ctl_node *node, const json_t *request, unsigned wait_ms,
+                      json_t **reply)
 {
     char *text = json_dumps(request, JSON_COMPACT);
-    int failed = text == NULL ? NNG_ENOMEM : exchange(node, text, reply);
+    int failed = text == NULL ? NNG_ENOMEM : exchange(node, text, wait_ms, reply);
 
     free(text);
+    return failed;
+}
+
+enum err ctl_try(struct ctl_node *node, json_t *request, unsigned wait_ms, json_t **reply)
+{
+    int failed;
+
+    *reply = NULL;
+    if (request == NULL)
+        return ERR_MEMORY;
+    failed = ask_within(node, request, wait_ms, reply);
+    json_decref(request);
+    if (failed == 0)
+        return ERR_OK;
+    json_decref(*reply);
+    *reply = NULL;
+    return ERR_AGAIN;
+}
+
+static enum err ask_process(struct ctl_node *node, const json_t *request, json_t **reply)
+{
+    int failed = ask_within(node, request, CTL_REPLY_MS, reply);
+
     if (failed == 0)
         return ERR_OK;
     fprintf(stderr,

@@ -30,6 +30,14 @@ struct ctl_node {
 enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char *name);
 void ctl_node_close(struct ctl_node *node);
 
+/* Look again whether a tallyd uses the directory: for whoever waits for one. Errors: ERR_IO. */
+enum err ctl_node_look(struct ctl_node *node);
+
+/* As ctl_ask() of a node that runs, but without a word, and with another limit for the reply: for whoever asks
+ * again. */
+enum err ctl_try(struct ctl_node *node, json_t *request, unsigned wait_ms,
+                 json_t **reply);
+
 /* One request as in replica/control.h, which is freed; *reply is the caller's. An "error" in it is the
  * caller's, too. What goes wrong on the way is written to standard error.
  * Errors: ERR_AGAIN  the node runs, and does not answer

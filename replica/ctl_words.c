@@ -27,10 +27,12 @@ const struct ctl_option_row ctl_option_rows[CTL_OPTIONS] = {
     [CTL_OPT_SINCE] = {"since", 0, "TIME", NULL, "from TIME on"},
     [CTL_OPT_UNTIL] = {"until", 0, "TIME", NULL, "before TIME"},
     [CTL_OPT_FOLLOW] = {"follow", 'f', NULL, NULL, "go on with what comes, until Ctrl-C"},
-    [CTL_OPT_FROM] = {"from", 0, "POSITION", NULL, "from where --follow left off"},
+    [CTL_OPT_FROM] = {"from", 0, "POSITION", NULL, "from where one left off"},
     [CTL_OPT_FORMAT] = {"format", 0, "FORMAT", "csv json", "csv (the default) or json"},
     [CTL_OPT_REASON] = {"reason", 0, "TEXT", NULL, "why, for the log"},
     [CTL_OPT_ID] = {"id", 0, "HEX", NULL, "of a count that is asked for once more"},
+    [CTL_OPT_EVENTS] = {"events", 0, NULL, NULL,
+                        "what happens at the node, not counters"},
 };
 
 bool ctl_option_is_general(enum ctl_option option)

@@ -26,6 +26,7 @@ enum ctl_option {
     CTL_OPT_FORMAT,
     CTL_OPT_REASON,
     CTL_OPT_ID,
+    CTL_OPT_EVENTS,
     CTL_OPTIONS
 };
 

@@ -663,7 +663,8 @@ static enum err open_node(struct state *s)
                                       .started_ms = start.wall_ms,
                                       .network = s->network,
                                       .peer_listen = s->conf->peer_listen,
-                                      .calls = s->calls};
+                                      .calls = s->calls,
+                                      .commits = gauges_commits(s->gauges)};
     sodium_memzero(&config.core.key, sizeof config.core.key);
     if (err != ERR_OK)
         return err;

@@ -180,7 +180,9 @@ static void read_calls(const void *arg, struct control_calls *calls)
                   sum.ended[CALL_END_NOT_AGI] + sum.ended[CALL_END_TOO_LONG] + sum.cut,
         .resends = sum.resends,
         .workers_started = figures_read(&master->workers_started),
-        .states_started = figures_read(&master->states_started)};
+        .states_started = figures_read(&master->states_started),
+        .counts = sum.counts,
+        .answers = sum.answers};
 }
 
 static int state_child(const struct master *m, int settings_fd)

@@ -175,6 +175,74 @@ Test(control, counters_come_in_order_and_in_pages)
            "{\"error\":\"expected texts of at most 64 bytes as prefix and after\"}");
 }
 
+Test(control, counters_are_told_by_their_names_and_unknown_ones_left_out)
+{
+    json_t *names = json_array(), *request, *json;
+    char *text, *reply, name[65];
+
+    node_folder_count(&folder, "b", 1, "");
+    node_folder_count(&folder, "a", -2, "");
+    expect("{\"do\": \"counters\", \"names\": [\"b\", \"c\", 7, \"\", \"a\"]}",
+           "{\"counters\":[{\"name\":\"b\",\"total\":1},{\"name\":\"a\",\"total\":-2}],"
+           "\"more\":false}");
+    expect("{\"do\": \"counters\", \"names\": \"b\"}",
+           "{\"error\":\"expected at most 500 names\"}");
+    for (int i = 0; i < CONTROL_NAMES_MAX; i++) {
+        snprintf(name, sizeof name, "%064d", i);
+        json_array_append_new(names, json_string(name));
+    }
+    request = json_pack("{s:s, s:O}", "do", "counters", "names", names);
+    text = json_dumps(request, JSON_COMPACT);
+    cr_expect_leq(strlen(text), CONTROL_REQUEST_MAX);
+    expect(text, "{\"counters\":[],\"more\":false}");
+    free(text);
+    json_array_append_new(names, json_string("b"));
+    text = json_dumps(request, JSON_COMPACT);
+    reply = answer(text);
+    json = json_loads(reply, 0, NULL);
+    cr_expect(json_object_get(json, "error") != NULL);
+    json_decref(json);
+    free(reply);
+    free(text);
+    json_decref(names);
+    json_decref(request);
+}
+
+static void read_calls(const void *arg, struct control_calls *calls)
+{
+    (void)arg;
+    *calls = (struct control_calls){.taken = 7, .counts = 5};
+    times_add(&calls->answers, 100);
+    times_add(&calls->answers, 101);
+    times_add(&calls->answers, UINT64_C(1) << 40);
+}
+
+Test(control, status_tells_how_long_answers_and_commits_took)
+{
+    static struct times commits;
+    json_t *json, *calls, *answers;
+    json_int_t first, second, last;
+
+    times_add(&commits, 300);
+    about.calls = (struct control_calls_source){read_calls, NULL};
+    about.commits = &commits;
+    json = status();
+    calls = json_object_get(json, "calls");
+    answers = json_object_get(json_object_get(calls, "answers"), "number");
+    cr_expect_eq(json_integer_value(json_object_get(calls, "counts")), 5);
+    cr_expect_eq(json_array_size(answers), TIMES_BUCKETS);
+    first = json_integer_value(json_array_get(answers, 0));
+    second = json_integer_value(json_array_get(answers, 1));
+    last = json_integer_value(json_array_get(answers, TIMES_BUCKETS - 1));
+    cr_expect_eq(first, 1);
+    cr_expect_eq(second, 1);
+    cr_expect_eq(last, 1);
+    cr_expect_eq(json_integer_value(
+                     json_object_get(json_object_get(json, "commit_times"), "sum_us")),
+                 300);
+    json_decref(json);
+}
+
 Test(control, a_count_that_is_not_durable_yet_is_not_seen)
 {
     struct msg_count_req req = {.amount = 1, .name_len = 4, .name = "hits"};
