@@ -1,7 +1,7 @@
 #include "replica/ctl_progress.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -16,19 +16,43 @@ enum {
     WIDTH = 79,
 };
 
-struct progress {
+struct progress_disk {
     struct disk disk; /* first */
     struct disk *inner;
-    const char *what;
-    bool shown, on_terminal;
-    uint64_t total, done; /* bytes */
-    uint64_t begun_ms, told_ms;
+    struct progress progress;
 };
 
 struct progress_file {
     struct progress *progress;
+    struct disk *disk; /* of inner */
     struct disk_file *inner;
 };
+
+/* ---- Ctrl-C ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+void progress_catch(void)
+{
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+bool progress_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+/* ---- the line ---- */
 
 static uint64_t now_ms(void)
 {
@@ -56,7 +80,22 @@ static void tell(struct progress *p, uint64_t now)
     p->told_ms = now;
 }
 
-static void advance(struct progress *p, size_t bytes)
+struct progress progress_begin(const char *what, uint64_t total)
+{
+    return (struct progress){.what = what,
+                             .on_terminal = isatty(STDERR_FILENO) == 1,
+                             .total = total,
+                             .begun_ms = now_ms()};
+}
+
+void progress_end(struct progress *p)
+{
+    if (p->shown)
+        fprintf(stderr, "\r%*s\r", WIDTH, "");
+    p->shown = false;
+}
+
+void progress_advance(struct progress *p, size_t bytes)
 {
     uint64_t now;
 
@@ -73,13 +112,14 @@ static void advance(struct progress *p, size_t bytes)
 static enum err progress_file_open(struct disk *disk, const char *name,
                                    struct disk_file **file)
 {
-    struct progress *p = (struct progress *)disk;
+    struct progress_disk *p = (struct progress_disk *)disk;
     struct progress_file *f = malloc(sizeof *f);
     enum err err;
 
     if (f == NULL)
         return ERR_MEMORY;
-    f->progress = p;
+    f->progress = &p->progress;
+    f->disk = p->inner;
     err = p->inner->ops->open(p->inner, name, &f->inner);
     if (err != ERR_OK)
         free(f);
@@ -92,7 +132,7 @@ static void progress_file_close(struct disk_file *file)
 {
     struct progress_file *f = (struct progress_file *)file;
 
-    f->progress->inner->ops->close(f->inner);
+    f->disk->ops->close(f->inner);
     free(f);
 }
 
@@ -100,23 +140,27 @@ static enum err progress_file_size(struct disk_file *file, uint64_t *size)
 {
     struct progress_file *f = (struct progress_file *)file;
 
-    return f->progress->inner->ops->size(f->inner, size);
+    return f->disk->ops->size(f->inner, size);
 }
 
 static enum err progress_file_read(struct disk_file *file, uint64_t offset, void *to,
                                    size_t len, size_t *got)
 {
     struct progress_file *f = (struct progress_file *)file;
-    enum err err = f->progress->inner->ops->read(f->inner, offset, to, len, got);
+    enum err err;
 
-    advance(f->progress, *got);
+    *got = 0;
+    if (interrupted)
+        return ERR_IO;
+    err = f->disk->ops->read(f->inner, offset, to, len, got);
+    progress_advance(f->progress, *got);
     return err;
 }
 
 static enum err progress_list(struct disk *disk,
                               void (*each)(void *arg, const char *name), void *arg)
 {
-    struct progress *p = (struct progress *)disk;
+    struct progress_disk *p = (struct progress_disk *)disk;
 
     return p->inner->ops->list(p->inner, each, arg);
 }
@@ -132,30 +176,28 @@ static const struct disk_ops progress_ops = {
 /* What is being made, or was just removed, does not matter here. */
 static void add_size(void *arg, const char *name)
 {
-    struct progress *p = arg;
+    struct progress_disk *p = arg;
     struct disk_file *file;
     uint64_t size;
 
     if (p->inner->ops->open(p->inner, name, &file) != ERR_OK)
         return;
     if (p->inner->ops->size(file, &size) == ERR_OK)
-        p->total += size;
+        p->progress.total += size;
     p->inner->ops->close(file);
 }
 
 enum err progress_open(const char *path, const char *what, struct disk **disk)
 {
-    struct progress *p = calloc(1, sizeof *p);
+    struct progress_disk *p = calloc(1, sizeof *p);
     enum err err;
 
     if (p == NULL)
         return ERR_MEMORY;
     p->disk.ops = &progress_ops;
-    p->what = what;
-    p->on_terminal = isatty(STDERR_FILENO) == 1;
-    p->begun_ms = now_ms();
+    p->progress = progress_begin(what, 0);
     err = look_disk_open(path, &p->inner);
-    if (err == ERR_OK && p->on_terminal)
+    if (err == ERR_OK && p->progress.on_terminal)
         err = p->inner->ops->list(p->inner, add_size, p);
     if (err != ERR_OK) {
         free(p);
@@ -167,10 +209,9 @@ enum err progress_open(const char *path, const char *what, struct disk **disk)
 
 void progress_close(struct disk *disk)
 {
-    struct progress *p = (struct progress *)disk;
+    struct progress_disk *p = (struct progress_disk *)disk;
 
-    if (p->shown)
-        fprintf(stderr, "\r%*s\r", WIDTH, "");
+    progress_end(&p->progress);
     look_disk_close(p->inner);
     free(p);
 }
