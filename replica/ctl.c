@@ -1,11 +1,12 @@
 /* replica/ctl.c: tallyctl: what a node is and holds, asked of its state process, or read from its
- * files where none runs. It never writes to them. */
+ * files where none runs. It never writes to them; restore makes new ones. */
 #include "replica/ctl.h"
 
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/conf.h"
 #include "common/log.h"
@@ -70,27 +71,53 @@ bool ctl_limit(const struct ctl *ctl, uint64_t *limit)
 
 /* ---- the command line ---- */
 
-/* Where the node's state is: as told, or as its configuration tells. */
-static enum ctl_exit open_node(struct ctl *ctl)
+enum ctl_exit ctl_find(const struct ctl *ctl, struct ctl_where *where)
 {
     const char *dir = ctl->words->option[CTL_OPT_DIR];
     const char *path = ctl->words->option[CTL_OPT_CONF];
     struct conf_error error;
     struct conf *conf;
-    enum err err;
 
-    if (dir != NULL) {
-        err = ctl_node_open(&ctl->node, dir, "");
-        return err == ERR_OK ? CTL_FINE : CTL_NOT_FINE;
-    }
+    *where = (struct ctl_where){.user = ""};
+    if (dir != NULL)
+        return ctl_path(ctl, dir, where->state_dir) ? CTL_FINE : CTL_USAGE;
     if (conf_read(path != NULL ? path : ctl_default_conf, &conf, &error) != ERR_OK) {
         ctl_complain("%s%s", error.text,
                      path != NULL ? "" : "; -c FILE or -d DIR names another place");
         return CTL_USAGE;
     }
-    err = ctl_node_open(&ctl->node, conf->state_dir, conf->node_name);
+    snprintf(where->state_dir, sizeof where->state_dir, "%s", conf->state_dir);
+    snprintf(where->node_name, sizeof where->node_name, "%s", conf->node_name);
+    snprintf(where->user, sizeof where->user, "%s", conf->user);
     conf_free(conf);
-    return err == ERR_OK ? CTL_FINE : CTL_NOT_FINE;
+    return CTL_FINE;
+}
+
+bool ctl_path(const struct ctl *ctl, const char *word, char path[PATH_MAX])
+{
+    bool absolute = word[0] == '/' || ctl->here[0] == '\0';
+    size_t len = (size_t)snprintf(path, PATH_MAX, "%s%s%s", absolute ? "" : ctl->here,
+                                  absolute ? "" : "/", word);
+
+    if (len >= PATH_MAX || word[0] == '\0') {
+        ctl_usage("%.64s: expected a path of 1 to %d bytes", word, PATH_MAX - 1);
+        return false;
+    }
+    while (len > 1 && path[len - 1] == '/')
+        path[--len] = '\0';
+    return true;
+}
+
+static enum ctl_exit open_node(struct ctl *ctl)
+{
+    struct ctl_where where;
+    enum ctl_exit code = ctl_find(ctl, &where);
+
+    if (code != CTL_FINE)
+        return code;
+    return ctl_node_open(&ctl->node, where.state_dir, where.node_name) == ERR_OK
+               ? CTL_FINE
+               : CTL_NOT_FINE;
 }
 
 static enum ctl_exit run(const struct ctl_words *words, const struct ctl_command *command)
@@ -100,6 +127,8 @@ static enum ctl_exit run(const struct ctl_words *words, const struct ctl_command
 
     ctl.words = words;
     ctl.json = words->option[CTL_OPT_JSON] != NULL;
+    if (getcwd(ctl.here, sizeof ctl.here) == NULL)
+        ctl.here[0] = '\0';
     code = command->subject == CTL_ON_NODE ? open_node(&ctl) : CTL_FINE;
     if (code != CTL_FINE)
         return code;

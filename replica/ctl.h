@@ -3,6 +3,7 @@
 #ifndef REPLICA_CTL_H
 #define REPLICA_CTL_H
 #include <jansson.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,6 +21,8 @@ enum ctl_exit {
 struct ctl {
     const struct ctl_words *words;
     bool json; /* print one JSON object a line */
+    char here
+        [PATH_MAX]; /* where it was called: the state directory is entered later; "": not known */
     struct ctl_node node;
 };
 
@@ -52,6 +55,17 @@ const struct ctl_command *ctl_command_find(const char *name);
 void ctl_help(void);
 void ctl_help_command(const struct ctl_command *command);
 
+/* The state directory that is meant, as told or as the configuration tells, and who the node is by it; "" where it does
+ * not say. What is wrong is told. */
+struct ctl_where {
+    char state_dir[PATH_MAX];
+    char node_name[NODE_NAME_MAX + 1];
+    char user[33];
+};
+enum ctl_exit ctl_find(const struct ctl *ctl, struct ctl_where *where);
+/* A path of the command line, from where tallyctl was called. False: it is too long; told. */
+bool ctl_path(const struct ctl *ctl, const char *word, char path[PATH_MAX]);
+
 /* Complain that the command line is wrong. Returns CTL_USAGE. */
 enum ctl_exit ctl_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Of --limit: UINT64_MAX where it is not given. False: told. */
@@ -68,6 +82,8 @@ ctl_run_fn ctl_log, ctl_verify;
 ctl_run_fn ctl_export, ctl_fsck;
 /* Live: ctl_watch.c. */
 ctl_run_fn ctl_watch;
+ctl_run_fn ctl_backup;  /* ctl_backup.c */
+ctl_run_fn ctl_restore; /* ctl_restore.c: makes a state directory */
 /* Of the machine: ctl_doctor.c. */
 ctl_run_fn ctl_doctor;
 /* Of tally.conf: ctl_config.c. */

@@ -122,6 +122,39 @@ const struct ctl_command ctl_commands[] = {
              "Example: so that the next start has little to read\n"
              "  tallyctl checkpoint\n",
      .run = ctl_checkpoint},
+    {.name = "backup",
+     .args = "FOLDER",
+     .least = 1,
+     .most = 1,
+     .line = "a verified copy of the log, while it is written",
+     .text =
+         "FOLDER must not be there yet. All that was answered before it began is in it,\n"
+         "and every hash and signature is checked; status, log, verify and the like read\n"
+         "it with -d. Without --with-key the node's private key is not in it: whoever\n"
+         "has that can sign as this node, so keep it where fewer people come.\n"
+         "\n"
+         "Example: every night\n"
+         "  tallyctl backup /backup/tally-$(date +%F)\n",
+     .option = {CTL_OPT_WITH_KEY},
+     .run = ctl_backup},
+    {.name = "restore",
+     .args = "BACKUP",
+     .least = 1,
+     .most = 1,
+     .line = "make the state directory from a backup",
+     .text =
+         "The node's state directory, of -d or the configuration, must be empty or\n"
+         "missing. All of the backup is verified first. --key is the node's own; with\n"
+         "--new-key it becomes another node. Numbers that were said after the backup are\n"
+         "said again unless --skip N corrects each counter, or those like --counter,\n"
+         "upwards by N; the log holds that. A backup of a node with peers needs none:\n"
+         "what the others hold comes back.\n"
+         "\n"
+         "Example: a lone node, at most 500 calls after the backup\n"
+         "  tallyctl restore /backup/tally-2026-11-23 --key node.key --skip 500\n",
+     .option = {CTL_OPT_KEY, CTL_OPT_NEW_KEY, CTL_OPT_SKIP, CTL_OPT_COUNTER},
+     .subject = CTL_ON_NOTHING,
+     .run = ctl_restore},
     {.name = "key",
      .line = "the node's public key, for the others' tally.conf",
      .text = "Example: to compare by telephone\n"

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/ipc.h"
+#include "replica/ctl_place.h"
 #include "replica/key.h"
 #include "replica/streams.h"
 
@@ -59,6 +60,17 @@ static enum err see_lock(bool *held)
     return ERR_OK;
 }
 
+static bool is_unfinished(void)
+{
+    char text[sizeof PLACE_UNFINISHED] = "";
+    int fd = open("FORMAT", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    return len > 0 && strcmp(text, PLACE_UNFINISHED) == 0;
+}
+
 enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char *name)
 {
     *node = (struct ctl_node){.running = false};
@@ -67,6 +79,13 @@ enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char 
         return complain("enter", state_dir);
     if (access("FORMAT", F_OK) != 0 && errno == ENOENT) {
         fprintf(stderr, "tallyctl: %s is no state directory: it has no file FORMAT\n",
+                state_dir);
+        return ERR_NOT_FOUND;
+    }
+    if (is_unfinished()) {
+        fprintf(stderr,
+                "tallyctl: %s is of a restore or a backup that was not finished: do that "
+                "again\n",
                 state_dir);
         return ERR_NOT_FOUND;
     }

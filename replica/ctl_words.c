@@ -33,6 +33,11 @@ const struct ctl_option_row ctl_option_rows[CTL_OPTIONS] = {
     [CTL_OPT_ID] = {"id", 0, "HEX", NULL, "of a count that is asked for once more"},
     [CTL_OPT_EVENTS] = {"events", 0, NULL, NULL,
                         "what happens at the node, not counters"},
+    [CTL_OPT_WITH_KEY] = {"with-key", 0, NULL, NULL, "the node's private key, too"},
+    [CTL_OPT_KEY] = {"key", 0, "FILE", NULL, "the node's private key"},
+    [CTL_OPT_NEW_KEY] = {"new-key", 0, NULL, NULL,
+                         "make a key, where the node's is lost"},
+    [CTL_OPT_SKIP] = {"skip", 0, "N", NULL, "numbers that may have been said since"},
 };
 
 bool ctl_option_is_general(enum ctl_option option)

@@ -27,6 +27,10 @@ enum ctl_option {
     CTL_OPT_REASON,
     CTL_OPT_ID,
     CTL_OPT_EVENTS,
+    CTL_OPT_WITH_KEY,
+    CTL_OPT_KEY,
+    CTL_OPT_NEW_KEY,
+    CTL_OPT_SKIP,
     CTL_OPTIONS
 };
 

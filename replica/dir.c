@@ -106,6 +106,11 @@ static enum err check_format(const char *path)
         return ERR_OK;
     if (strncmp(text, any_format, sizeof any_format - 1) == 0)
         log_error("%s is of a newer version: run that version of Tally", path);
+    else if (strncmp(text, "tally backup ", 13) == 0)
+        log_error("%s is a backup: tallyctl restore makes a state directory of it", path);
+    else if (strncmp(text, "tally unfinished ", 17) == 0)
+        log_error("%s is of a restore that was not finished: run tallyctl restore again",
+                  path);
     else
         log_error(
             "%s is not a state directory of Tally's: its file FORMAT says something else; "

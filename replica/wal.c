@@ -62,7 +62,7 @@ static void segment_name(uint64_t number, char name[DISK_NAME_MAX + 1])
     snprintf(name, DISK_NAME_MAX + 1, "%016" PRIu64 ".log", number);
 }
 
-static bool segment_number(const char *name, uint64_t *number)
+bool wal_segment_number(const char *name, uint64_t *number)
 {
     char expected[DISK_NAME_MAX + 1];
 
@@ -87,8 +87,8 @@ static void segment_header(const struct wal_segment *segment,
     write_u64(&w, checksum(segment->base, bytes, w.len));
 }
 
-static enum err segment_parse(const uint8_t bytes[WAL_SEGMENT_HEADER], uint64_t number,
-                              struct wal_segment *segment)
+enum err wal_segment_parse(const uint8_t bytes[WAL_SEGMENT_HEADER], uint64_t number,
+                           struct wal_segment *segment)
 {
     struct reader r = reader_of(bytes, WAL_SEGMENT_HEADER);
     const uint8_t *magic = read_bytes(&r, sizeof segment_magic);
@@ -139,7 +139,7 @@ static void list_one(void *arg, const char *name)
     struct listing *listing = arg;
     struct wal_segment segment = {0};
 
-    if (segment_number(name, &segment.number) &&
+    if (wal_segment_number(name, &segment.number) &&
         !segments_add(listing->segments, &segment))
         listing->no_memory = true;
 }
@@ -170,7 +170,7 @@ static enum err segment_read(struct disk *disk, struct wal_segment *segment,
         return err;
     if (got < sizeof bytes)
         return ERR_CORRUPT;
-    err = segment_parse(bytes, segment->number, segment);
+    err = wal_segment_parse(bytes, segment->number, segment);
     if (err == ERR_OK && segment->size != size)
         err = ERR_CORRUPT;
     return err;

@@ -38,6 +38,12 @@ struct wal_segment {
     uint64_t number, base, size; /* base: LSN of its first byte, which is its header's */
 };
 
+/* For who copies the files: a name's number, false where it is no segment's; and what a header says.
+ * Errors: ERR_CORRUPT, ERR_VERSION. */
+bool wal_segment_number(const char *name, uint64_t *number);
+enum err wal_segment_parse(const uint8_t bytes[WAL_SEGMENT_HEADER], uint64_t number,
+                           struct wal_segment *segment);
+
 struct wal_frame {
     uint64_t lsn;
     const uint8_t *bytes; /* good until the function returns */

@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -15,7 +16,8 @@ from harness import AGICALL, TALLYCTL, call, run
 from test_tallyctl import commands, snapshot
 
 # What stands behind a command where it needs something.
-WORDS = {"get": ["votes"], "config": ["show"], "add": ["votes", "1", "--reason", "test"]}
+WORDS = {"get": ["votes"], "config": ["show"], "add": ["votes", "1", "--reason", "test"],
+         "backup": ["/nowhere/backup"], "restore": ["/nowhere/backup"]}
 # Those that only a running node can do: 3 where it does not run. status ends with 3 as well, and tells.
 ONLINE = {"peers", "checkpoint", "add"}
 # doctor's verdict is the machine's, too.
@@ -26,13 +28,15 @@ LIVE = {"watch"}
 
 class Commands(Cluster):
     def words(self, name, node):
+        if name == "backup":
+            return ["-d", node.state, name, tempfile.mktemp(prefix="backup-", dir=self.folder)]
         at = ["-c", node.conf] if name in ("config", "doctor") else ["-d", node.state]
         return [*at, name, *WORDS.get(name, [])]
 
     def every(self, node, wanted):
         """Run each as text and as JSON; wanted(name) is the exit code."""
         for name in commands():
-            if name == "help" or name in LIVE:
+            if name in ("help", "restore") or name in LIVE:  # restore is of no node that is there: test_backup
                 continue
             for json_too in ((), ("--json",)):
                 done = run(TALLYCTL, *json_too, *self.words(name, node), check=False, env={"LC_ALL": "C.UTF-8"})
@@ -90,7 +94,7 @@ class Commands(Cluster):
             for name in commands():
                 live = ["--limit", "x"] if name in LIVE else []
                 done = subprocess.run([TALLYCTL, "-d", node.state, name, *live, word], capture_output=True, check=False,
-                                      timeout=60)
+                                      timeout=60, cwd=self.folder)
                 self.assertIn(done.returncode, (0, 1, 2), (name, word, done.stderr))
                 self.assertFalse(re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", done.stdout + done.stderr), (name, word))
 

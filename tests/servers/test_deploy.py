@@ -161,6 +161,22 @@ class ThreeBareMachines(unittest.TestCase):
         self.count("tally-2")
         self.assertSame(before + 1)
 
+    def test_a_backup_is_restored_and_meets_the_others(self):
+        site = self.site
+        machine = site.machines["tally-2"]
+        self.count("tally-2", 2)
+        site.follow("Back up and restore", "A backup", on=["tally-2"])
+        self.count("tally-2", 2)
+        before = self.total()
+        self.stop("tally-2")
+        site.follow("Back up and restore", "To restore", on=["tally-2"])
+        self.assertEqual(machine.sh("find /var/lib/tally ! -user tally").strip(), "")
+        site.follow("Set up", "Start", on=["tally-2"])
+        site.wait_counting("tally-2")
+        self.count("tally-2")
+        self.assertSame(before + 1)
+        machine.sh("rm -r /var/lib/tally.old /var/backups/tally")
+
     def test_a_copied_machine_is_noticed_and_what_both_counted_stands(self):
         site = self.site
         self.count("tally-3")

@@ -35,14 +35,14 @@ class Manual(ServerTest):
         table = run(TALLYCTL, "--help").stdout.partition("Commands:")[2].partition("Options")[0]
         names = re.findall(r"(?m)^  ([a-z]+) ", table)
         self.assertEqual(re.findall(r"(?m)^\.TP\n\.\w+ ([a-z]+)", told), names)
-        options = set(re.findall(r"(?m)^  (?:-\w, |    )(--[a-z]+)", run(TALLYCTL, "--help").stdout))
-        self.assertEqual(set(re.findall(r"--[a-z]+", section(page("tallyctl.8"), "OPTIONS"))) - {"--help"},
+        options = set(re.findall(r"(?m)^  (?:-\w, |    )(--[a-z-]+)", run(TALLYCTL, "--help").stdout))
+        self.assertEqual(set(re.findall(r"--[a-z-]+", section(page("tallyctl.8"), "OPTIONS"))) - {"--help"},
                          options - {"--help"})
         for name in names:
             own = run(TALLYCTL, name, "--help").stdout.partition("and those of every")[0]
             entry = re.search(rf"(?ms)^\.TP\n\.\w+ {name}\b(.*?)(?=^\.TP|^\.SS|\Z)", told).group(1)
-            self.assertEqual(set(re.findall(r"--[a-z]+", entry)),
-                             set(re.findall(r"(?m)^  (?:-\w, |    )(--[a-z]+)", own)), name)
+            self.assertEqual(set(re.findall(r"--[a-z-]+", entry)),
+                             set(re.findall(r"(?m)^  (?:-\w, |    )(--[a-z-]+)", own)), name)
 
     def test_tallyd_s_and_agicall_s_options_are_those_of_their_pages(self):
         self.assertEqual(set(re.findall(r"(?m)^  (-\w)", run(TALLYD, "-h").stdout)),
@@ -99,6 +99,9 @@ class Manual(ServerTest):
         self.assertIn("fsck", self.complete("tallyctl", ""))
         self.assertEqual(self.complete("tallyctl", "help", "ver"), ["verify"])
         self.assertEqual(self.complete(*at, "counters", "--s"), ["--sort"])
+        self.assertEqual(self.complete(*at, "backup", "--w"), ["--with-key"])
+        self.assertEqual(self.complete(*at, "backup", node.folder + "/st"), [node.state])
+        self.assertEqual(self.complete(*at, "restore", "--key", node.conf[:-2]), [node.conf])
         self.assertEqual(self.complete(*at, "counters", "--sort", ""), ["name", "total"])
         self.assertEqual(self.complete("tallyctl", "get", "--sort"), [])
         self.assertEqual(self.complete(*at, "get", "vo"), ["vote-1", "votes"])

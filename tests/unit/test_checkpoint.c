@@ -152,6 +152,25 @@ Test(checkpoint, what_was_made_is_loaded_and_makes_the_same_again)
     cr_expect_arr_eq(first, second, first_len);
 }
 
+/* As where a backup was restored and the node's key was lost: what was asked of the old node was not asked of this
+ * one, and its streams are not this one's to go on from. */
+Test(checkpoint, under_another_key_it_is_the_same_state_and_nobody_s_memory)
+{
+    struct core_config config = history_config(2, 77);
+    struct core *into = core_new(&config);
+    struct core_figures figures;
+    struct checkpoint c;
+
+    make(1);
+    cr_assert_eq(checkpoint_load(disk, 1, &crypto_real, into, &c), ERR_OK);
+    core_figures(into, &figures);
+    cr_expect_eq(total(into, "hits"), (int64_t)INT32_MAX + 2 - 300);
+    cr_expect_eq(figures.streams, 2);
+    cr_expect_eq(figures.end.position.number, 0);
+    cr_expect_eq(figures.requests, 0);
+    core_free(into);
+}
+
 Test(checkpoint, one_without_a_core_is_only_checked)
 {
     struct checkpoint c;
