@@ -41,6 +41,9 @@ struct progress {
      * read up to there without sending more has not found it. */
     uint64_t missing_lsn, missed;
     bool gone; /* so it was: that block is no more in the log */
+    /* The first block that a feed has passed over, because the peer lacked what is before it; 0: none. Once others have
+     * brought the peer up to there, it is read again. */
+    uint64_t passed;
     /* How often blocks that were sent were not acknowledged, since the last that was; and what that comes to: nothing of
      * this stream is sent until then, and after more than one loss a single block. */
     unsigned losses;
@@ -464,7 +467,10 @@ static void peer_rewind(struct peer *peer, bool from_start)
     struct progress *progress, *next;
 
     HASH_ITER(hh, peer->progress, progress, next)
-    progress->sent = progress->have;
+    {
+        progress->sent = progress->have;
+        progress->passed = from_start ? 0 : progress->passed;
+    }
     feed_rewind(&peer->own, from_start ? 0 : peer->own.low);
     feed_rewind(&peer->relay, from_start ? 0 : peer->relay.low);
 }
@@ -555,8 +561,10 @@ static enum err have_stream(struct peers *p, struct peer *peer,
     if (progress == NULL)
         return ERR_MEMORY;
     compared->less = compared->less || end->position.number < progress->have;
-    if (progress->gone && end->position.number > progress->have) {
+    if (end->position.number > progress->have)
         progress->gone = false;
+    if (progress->passed != 0 && end->position.number + 1 >= progress->passed) {
+        progress->passed = 0;
         compared->less = true; /* What was passed over can be sent now. */
     }
     compared->unproven = compared->unproven || (frozen && !takes_no_more(peer, progress));
@@ -1205,6 +1213,8 @@ static void feed_frame(struct peer *peer, struct feed *feed, bool own,
     if (own == feed->relay || !block_peek(frame->bytes, frame->len, &position))
         return;
     progress = progress_of(peer, &position.stream);
+    if (progress != NULL && position.number > progress->sent + 1 && progress->passed == 0)
+        progress->passed = position.number;
     if (progress == NULL || position.number != progress->sent + 1 ||
         takes_no_more(peer, progress) ||
         is_held_back(feed, progress, position.number, frame->lsn, now_ms))

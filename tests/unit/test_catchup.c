@@ -410,3 +410,55 @@ Test(catchup, a_peer_that_is_too_far_is_offered_a_checkpoint_that_was_made_since
     cr_assert_eq(node_checkpoint(cluster_node(c, 0)), before + 1, "one was enough");
     cluster_free(c);
 }
+
+/* Of a node's present stream: the first block that its log still has. */
+static uint64_t first_kept(struct cluster *c, size_t node)
+{
+    const struct id stream = node_position(cluster_node(c, node)).stream;
+    struct wal_reader *reader = wal_reader_new(node_wal(cluster_node(c, node)), 0);
+    struct position position = {0};
+    struct wal_frame frame;
+
+    cr_assert_not_null(reader);
+    while (!id_equal(&position.stream, &stream)) {
+        cr_assert_eq(wal_reader_next(reader, &frame), ERR_OK);
+        block_peek(frame.bytes, frame.len, &position);
+    }
+    wal_reader_free(reader);
+    return position.number;
+}
+
+/* Its log was let go of while that one was out of its list; the third node has kept it, and brings what is missing. */
+Test(catchup,
+     blocks_of_no_use_to_a_peer_are_sent_once_others_have_brought_what_is_before_them)
+{
+    struct cluster *c = cluster_new(3, 1);
+    struct peer_figures figures;
+    struct id stream;
+
+    cluster_run(c, 3000);
+    cluster_crash(c, 2);
+    cluster_list(c, 0, 2, false);
+    cluster_fill(c, 0, "hits", false, MANY);
+    cluster_run(c, 3000);
+    stream = node_position(cluster_node(c, 0)).stream;
+    cr_assert_gt(first_kept(c, 0), 1);
+    cr_assert_eq(oldest(c, 1), 0);
+    cluster_list(c, 0, 2, true);
+    cluster_start(c, 2);
+    for (unsigned i = 0;
+         core_held(node_core(cluster_node(c, 2)), &stream) + 1 < first_kept(c, 0); i++) {
+        cr_assert_lt(i, 20000, "it gets no blocks");
+        cluster_run(c, 1);
+    }
+    cr_assert_lt(core_held(node_core(cluster_node(c, 2)), &stream), MANY);
+    cluster_cut(c, 1, 2, true);
+    cluster_cut(c, 2, 1, true);
+    for (unsigned i = 0; i < 80; i++) {
+        cluster_run(c, 100);
+        peers_figures(cluster_peers(c, 0), 1, &figures);
+        cr_assert_not(figures.too_far);
+    }
+    cr_assert(cluster_equal(c));
+    cluster_free(c);
+}
