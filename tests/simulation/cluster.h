@@ -162,7 +162,8 @@ struct member {
     bool fresh; /* it began without a block, and has not caught up with anybody */
     bool heard[NODES_MAX];       /* who has said to it what he holds */
     struct held said[NODES_MAX]; /* and what that was */
-    uint64_t join_ms;            /* its own clock's, when it need not wait any longer */
+    struct held saying; /* what the message that is being taken says, if it is that */
+    uint64_t join_ms;   /* its own clock's, when it need not wait any longer */
 
     /* Its worker: counts that the process has not taken yet, that it has taken, and that got no answer. */
     struct asks queue, taken, lost;

@@ -18,11 +18,20 @@ enum { LATE_MAX = 3, STUCK_MS = 120 * 1000 };
 
 /* ---- answers ---- */
 
+/* Whether its process has seen that the stream forks, and takes no more of it. */
+static bool is_frozen(const struct member *m, size_t stream)
+{
+    const struct stream *s =
+        streams_find(core_streams(node_core(m->process)),
+                     &archive_stream(m->cluster->archive, stream)->id);
+
+    return s != NULL && s->frozen;
+}
+
 static bool holds_all(const struct member *m, const struct held *said)
 {
     for (size_t i = 0; i < said->size; i++)
-        if (held_number(&m->ledger.held, i) < held_number(said, i) &&
-            !archive_stream(m->cluster->archive, i)->forked)
+        if (held_number(&m->ledger.held, i) < held_number(said, i) && !is_frozen(m, i))
             return false;
     return true;
 }
@@ -511,15 +520,6 @@ static void check_log(struct member *m)
 
 /* Both blocks are there as proof where two that forked have met: those who hold different ends have met through their
  * peers, so at least one of them has frozen the stream. */
-static bool is_frozen(const struct member *m, size_t stream)
-{
-    const struct stream *s =
-        streams_find(core_streams(node_core(m->process)),
-                     &archive_stream(m->cluster->archive, stream)->id);
-
-    return s != NULL && s->frozen;
-}
-
 static void check_fork(struct cluster *c, size_t stream)
 {
     const struct member *first = c->member[0];

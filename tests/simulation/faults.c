@@ -254,6 +254,17 @@ static void go_back(struct member *m, const struct snapshot *to)
     list_all(m);
 }
 
+/* A copy whose log does not tell that there are others has to be told by its list: with nobody in it, it counts as a
+ * founder does, and rightly says FINAL (seed 4812). */
+static bool tells_of_peers(const struct member *m)
+{
+    for (size_t i = 0; i < m->ledger.held.size; i++)
+        if (held_number(&m->ledger.held, i) > 0 &&
+            archive_stream(m->cluster->archive, i)->provisional)
+            return true;
+    return false;
+}
+
 /* Who counts before he has a peer gives the cluster its name, at random; whoever wipes him founds another. */
 static bool is_founder(const struct cluster *c, const struct member *m)
 {
@@ -322,7 +333,8 @@ static void clone(struct cluster *c, struct member *m)
     twin = member_new(c, CLONE, m->node);
     c->member[CLONE] = twin;
     go_back(twin, now.files != NULL ? &now : &m->snapshot);
-    memcpy(twin->listed, m->listed, sizeof twin->listed);
+    if (tells_of_peers(twin))
+        memcpy(twin->listed, m->listed, sizeof twin->listed);
     twin->resume = resume;
     twin->ledger.peered = m->ledger.peered;
     c->copied[m->node] = m->ledger.copied = true;

@@ -140,6 +140,7 @@ void member_free(struct member *m)
     held_clear(&m->snapshot.unread);
     for (unsigned i = 0; i < NODES_MAX; i++)
         held_clear(&m->said[i]);
+    held_clear(&m->saying);
     simcopy_free(m->snapshot.files);
     simdisk_free(m->disk);
     free(m->packets);

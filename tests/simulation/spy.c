@@ -147,22 +147,20 @@ void spy_sent(struct member *m, unsigned to, const uint8_t *bytes, size_t len)
     }
 }
 
-/* What a peer says that it holds. Of streams that fork not all can be held. */
-static void arrives_have(struct member *m, unsigned from, struct reader *r)
+/* What a peer says that it holds: spy_taken() makes it its word, if it is heard. */
+static void arrives_have(struct member *m, struct reader *r)
 {
-    struct held *said = &m->said[from];
     uint64_t number;
     uint32_t count;
 
-    held_clear(said);
-    m->heard[from] = true;
+    held_clear(&m->saying);
     read_bytes(r, HASH_BYTES);
     count = read_u32(r);
     for (uint32_t i = 0; i < count; i++) {
         struct archived *block = read_item(m->cluster, r, &number);
 
-        if (block != NULL && !archive_stream(m->cluster->archive, block->stream)->forked)
-            held_set(said, block);
+        if (block != NULL)
+            held_set(&m->saying, block);
     }
 }
 
@@ -175,7 +173,7 @@ uint8_t spy_arrives(struct member *m, const struct packet *p)
     if (!look(m->cluster, p->from, m->node, p->bytes, p->len, &type, &payload))
         return 0;
     if (type == LINK_HAVE)
-        arrives_have(m, p->from, &payload);
+        arrives_have(m, &payload);
     return type;
 }
 
@@ -192,6 +190,10 @@ void spy_taken(struct member *m, unsigned from, const uint8_t nonce[LINK_NONCE_B
 
     if (type == 0 || type == LINK_HELLO)
         return;
+    if (type == LINK_HAVE) {
+        m->heard[from] = true;
+        held_copy(&m->said[from], &m->saying);
+    }
     memcpy(id.byte, nonce, sizeof id.byte);
     for (unsigned i = 0; i < LINK_NONCE_BYTES - ID_BYTES; i++)
         id.byte[i] ^= nonce[ID_BYTES + i];
