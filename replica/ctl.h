@@ -80,8 +80,8 @@ ctl_run_fn ctl_get, ctl_counters;
 /* From the log's files, also of a node that runs: ctl_log.c, ctl_verify.c. */
 ctl_run_fn ctl_log, ctl_verify;
 ctl_run_fn ctl_export, ctl_fsck;
-/* Live: ctl_watch.c. */
-ctl_run_fn ctl_watch;
+/* Live: ctl_watch.c, ctl_top.c. */
+ctl_run_fn ctl_watch, ctl_top;
 ctl_run_fn ctl_backup;  /* ctl_backup.c */
 ctl_run_fn ctl_restore; /* ctl_restore.c: makes a state directory */
 /* Of the machine: ctl_doctor.c. */

@@ -84,6 +84,16 @@ const struct ctl_command ctl_commands[] = {
          "  tallyctl watch 'vote-*'\n",
      .option = {CTL_OPT_FROM, CTL_OPT_LIMIT, CTL_OPT_EVENTS},
      .run = ctl_watch},
+    {.name = "top",
+     .line = "calls, counts, peers and counters, on a live screen",
+     .text =
+         "Every second: the verdict of status; calls and counts a second, how long answers\n"
+         "take, how far each peer is behind, and which counters are counted, as graphs.\n"
+         "Keys: q quits, s sorts, / filters, p holds the picture, ? explains all.\n"
+         "\n"
+         "Example: what goes on?\n"
+         "  tallyctl top\n",
+     .run = ctl_top},
     {.name = "verify",
      .line = "check every checksum, hash and signature of the log",
      .text =

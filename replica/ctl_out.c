@@ -67,6 +67,11 @@ bool ctl_out_close(void)
     return false;
 }
 
+bool ctl_out_utf8(void)
+{
+    return in_utf8;
+}
+
 const char *ctl_color(enum ctl_color color)
 {
     static const char *const codes[] = {[CTL_PLAIN] = "\033[0m",

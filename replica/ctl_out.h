@@ -18,6 +18,8 @@ bool ctl_out_broken(void);
 /* Write what is left. False: it could not be written; told, unless its reader has just gone away (| head). */
 bool ctl_out_close(void);
 
+/* Whether texts are written in UTF-8. */
+bool ctl_out_utf8(void);
 /* Begins a colour; CTL_PLAIN ends it. "" where there is none. */
 const char *ctl_color(enum ctl_color color);
 

@@ -22,8 +22,8 @@ WORDS = {"get": ["votes"], "config": ["show"], "add": ["votes", "1", "--reason",
 ONLINE = {"peers", "checkpoint", "add"}
 # doctor's verdict is the machine's, too.
 ANY = {"doctor"}
-# Those that go on until somebody ends them: test_watch.py.
-LIVE = {"watch"}
+# Those that go on until somebody ends them: test_watch.py, test_top.py.
+LIVE = {"watch", "top"}
 
 
 class Commands(Cluster):
