@@ -23,17 +23,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/ipc.h"
 #include "common/log.h"
 #include "common/msg.h"
+#include "lib/samples.h"
 
 enum {
     CONNECTIONS_MAX = 64,
     OTHERS_MAX = 8,
-    SAMPLES_MAX = 1 << 22,
     URL_SIZE = 256,
     LOOK_US = 200,    /* between two looks whether a count has arrived */
     CALL_US = 5000,   /* between two calls while a node catches up */
@@ -52,60 +51,12 @@ static void fail(const char *what, const char *why)
     exit(1);
 }
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static void sleep_until(double time)
 {
-    double left = time - now();
+    double left = time - samples_now();
 
     if (left > 0)
         usleep((unsigned)(left * 1e6));
-}
-
-/* ---- durations ---- */
-
-struct samples {
-    uint32_t *us;
-    size_t count;
-};
-
-static struct samples samples_new(void)
-{
-    struct samples s = {.us = malloc(SAMPLES_MAX * sizeof *s.us)};
-
-    if (s.us == NULL)
-        fail("samples", "no memory");
-    return s;
-}
-
-static void samples_add(struct samples *s, double seconds)
-{
-    if (s->count < SAMPLES_MAX)
-        s->us[s->count++] = (uint32_t)(seconds * 1e6);
-}
-
-static int us_order(const void *a, const void *b)
-{
-    const uint32_t *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
-/* The rest of a JSON object. */
-static void samples_print(struct samples *s)
-{
-    qsort(s->us, s->count, sizeof *s->us, us_order);
-    if (s->count == 0)
-        fail("samples", "there are none");
-    printf(", \"samples\": %zu, \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u}\n",
-           s->count, s->us[s->count / 2], s->us[s->count * 99 / 100],
-           s->us[s->count - 1]);
 }
 
 /* ---- one connection ---- */
@@ -268,7 +219,7 @@ static void load_message(struct load *load)
     struct door *d = load->door;
     struct writer w = writer_of(d->bytes, sizeof d->bytes);
     char name[NAME_MAX_BYTES] = "load";
-    double begun = now();
+    double begun = samples_now();
 
     msg_begin(&w, MSG_COUNT_REQ);
     for (unsigned i = 0; i < settings.each; i++) {
@@ -280,7 +231,7 @@ static void load_message(struct load *load)
     msg_end(&w, settings.each);
     door_answers(d, &w, settings.each);
     load->counts += settings.each;
-    samples_add(&load->samples, now() - begun);
+    samples_add(&load->samples, samples_now() - begun);
 }
 
 static void *load_run(void *arg)
@@ -289,7 +240,8 @@ static void *load_run(void *arg)
     const uint64_t counts = settings.counts / settings.connections;
     double next = load_start;
 
-    while (counts > 0 ? load->counts < counts : now() < load_start + settings.seconds) {
+    while (counts > 0 ? load->counts < counts
+                      : samples_now() < load_start + settings.seconds) {
         sleep_until(next);
         next += settings.every_us / 1e6;
         load_message(load);
@@ -306,16 +258,15 @@ static void load(const char *folder)
 
     for (unsigned i = 0; i < settings.connections; i++)
         loads[i] = (struct load){.door = door_open(folder), .samples = samples_new()};
-    load_start = now();
+    load_start = samples_now();
     for (unsigned i = 0; i < settings.connections; i++)
         check(pthread_create(&loads[i].thread, NULL, load_run, &loads[i]), "thread");
     for (unsigned i = 0; i < settings.connections; i++) {
         pthread_join(loads[i].thread, NULL);
         counts += loads[i].counts;
-        for (size_t j = 0; j < loads[i].samples.count; j++)
-            samples_add(&all, loads[i].samples.us[j] / 1e6);
+        samples_add_all(&all, &loads[i].samples);
     }
-    took = now() - load_start;
+    took = samples_now() - load_start;
     printf("{\"counts\": %" PRIu64 ", \"seconds\": %.3f, \"rate\": %.0f", counts, took,
            (double)counts / took);
     samples_print(&all);
@@ -327,23 +278,23 @@ static void delay(char **folders, size_t count)
 {
     struct door *at = door_open(folders[0]), *others[OTHERS_MAX];
     struct samples samples = samples_new();
-    double end = now() + settings.seconds;
+    double end = samples_now() + settings.seconds;
 
     if (count < 2 || count - 1 > OTHERS_MAX)
         fail("delay", "how many others?");
     for (size_t i = 1; i < count; i++)
         others[i - 1] = door_open(folders[i]);
-    while (now() < end) {
+    while (samples_now() < end) {
         int64_t number = door_count(at, "delay");
-        double answered = now();
+        double answered = samples_now();
 
         for (size_t i = 0; i + 1 < count; i++)
             while (door_get(others[i], "delay") < number) {
-                if (now() > answered + PATIENCE_S)
+                if (samples_now() > answered + PATIENCE_S)
                     fail("delay", "a count does not arrive");
                 usleep(LOOK_US);
             }
-        samples_add(&samples, now() - answered);
+        samples_add(&samples, samples_now() - answered);
     }
     printf("{\"probes\": %zu", samples.count);
     samples_print(&samples);
@@ -357,21 +308,21 @@ static void catchup(const char *folder)
     struct samples samples = samples_new();
     const int64_t first = door_get(d, "load");
     int64_t total = first;
-    double begun = now(), opened = begun;
+    double begun = samples_now(), opened = begun;
 
     while (total < (int64_t)settings.counts) {
-        double asked = now();
+        double asked = samples_now();
 
         door_count(d, "calls");
-        samples_add(&samples, now() - asked);
+        samples_add(&samples, samples_now() - asked);
         total = door_get(d, "load");
         if (total == first)
-            begun = now();
-        if (now() > opened + PATIENCE_S)
+            begun = samples_now();
+        if (samples_now() > opened + PATIENCE_S)
             fail("catchup", "it does not get there");
         sleep_until(asked + CALL_US / 1e6);
     }
-    begun = now() - begun;
+    begun = samples_now() - begun;
     printf("{\"counts\": %" PRId64 ", \"seconds\": %.3f, \"rate\": %.0f", total - first,
            begun, (double)(total - first) / begun);
     samples_print(&samples);

@@ -8,7 +8,7 @@
  *   --counts N     1000000 unless told otherwise
  *   --counters N   counters they are spread over, 16
  *   --block N      counts in each block; 64 and then 1 unless told otherwise
- * Prints one row of a Markdown table per block size. */
+ * Prints one line of JSON per block size. */
 #include <dirent.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -195,10 +195,9 @@ static void bench(uint64_t per_block)
     }
     disk_posix_close(disk);
     remove_folder(path);
-    printf("| recovery of %" PRIu64 " counts, %" PRIu64
-           " per block | %.2f s | %.0f | %.0f |\n",
-           counts, per_block, best, (double)counts / best,
-           (double)bytes / (double)counts);
+    printf("{\"counts\": %" PRIu64 ", \"block\": %" PRIu64
+           ", \"seconds\": %.4f, \"rate\": %.0f, \"bytes\": %" PRIu64 "}\n",
+           counts, per_block, best, (double)counts / best, bytes);
     fflush(stdout);
 }
 
@@ -238,7 +237,6 @@ int main(int argc, char **argv)
         return 1;
     crypto = crypto_real;
     crypto.sign = no_sign;
-    puts("| figure | time | counts/s | log bytes per count |\n|---|--:|--:|--:|");
     for (size_t i = 0; i < (given > 0 ? given : 2); i++)
         bench(blocks[i]);
     return 0;

@@ -1,0 +1,58 @@
+"""A node with few and with very many counters: its speed, its memory, and its answers while it makes a checkpoint."""
+
+import time
+
+from figures import Series
+from processes import output, resident_kib
+from rivals import Tally, count_load
+from harness import eventually
+
+EACH = 32  # of two connections
+
+
+def fill(node, names):
+    """Until there are so many counters."""
+    while node.status()["counters"] < names:
+        output([count_load(node, 1, 2, 1000, names)])
+
+
+def slowest_answer(node, seconds, checkpoint):
+    """One count at a time; with a checkpoint made meanwhile. Longest answer in ms, and the checkpoint's seconds."""
+    load = count_load(node, seconds, 1, 1, 1)
+    took = 0.0
+    if checkpoint:
+        before = node.status()["checkpoint"]
+        time.sleep(0.3)
+        begun = time.monotonic()
+        node.ctl("checkpoint")
+        eventually(lambda: not node.status()["busy"] and node.status()["checkpoint"] != before, 60,
+                   "the checkpoint is made")
+        took = time.monotonic() - begun
+    return output([load])[0]["max_us"] / 1000, took
+
+
+def counters(report, settings):
+    sizes = (1, 1000, 1000000 if settings.full else 100000)
+    rate = {names: Series() for names in sizes}
+    memory = {names: Series() for names in sizes}
+    slow, quiet, took = Series(), Series(), Series()
+    for number in range(settings.few_rounds):
+        for names in sizes:
+            report.say(f"{names:,} counters, round {number + 1} of {settings.few_rounds}")
+            with Tally() as node:
+                fill(node, names)
+                rate[names].add(output([count_load(node, settings.seconds, 2, EACH, names)])[0]["rate"])
+                memory[names].add(resident_kib(node.pids("state")) / 1024)
+                if names == sizes[-1]:
+                    quiet.add(slowest_answer(node, settings.seconds + 1, False)[0])
+                    longest, seconds = slowest_answer(node, settings.seconds + 1, True)
+                    slow.add(longest)
+                    took.add(seconds)
+    for names in sizes:
+        report.row("counters", f"{2 * EACH} outstanding, of {names:,} counters in turn: counts/s", rate[names],
+                   rate[1], "1 counter:")
+        report.row("counters", f"the same: resident memory of the state process", memory[names], memory[1],
+                   "1 counter:", "", "MiB")
+    what = f"checkpoint of {sizes[-1]:,} counters"
+    report.row("counters", f"{what}: longest answer meanwhile", slow, quiet, "without:", "below 50 ms", "ms")
+    report.row("counters", f"{what}: time", took, unit="s")
