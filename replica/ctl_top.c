@@ -2,7 +2,6 @@
  * quit. What is shown is made in ctl_top_figures.c and drawn in ctl_top_view.c. */
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "replica/ctl.h"
 #include "replica/ctl_changes.h"
 #include "replica/ctl_live.h"
+#include "replica/ctl_progress.h"
 #include "replica/ctl_top_terminal.h"
 #include "replica/ctl_verdict.h"
 
@@ -25,24 +25,6 @@ enum {
     PLAIN_COLUMNS = 79,
     PLAIN_SAMPLES = 5, /* between two pictures, there */
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
-/* Before ncurses looks which signals nobody cares for. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
-}
 
 struct top {
     struct ctl *ctl;
@@ -132,7 +114,7 @@ static void take_changes(struct top *t, const json_t *status)
                 top_counter_set(&t->figures, change->name, change->total, true);
         }
         changes_clear(c);
-    } while (c->more && !interrupted);
+    } while (c->more && !progress_interrupted());
 }
 
 static void sample(struct top *t)
@@ -333,7 +315,7 @@ static void run_screen(struct top *t)
     int rows, columns;
 
     keep_complaints(t);
-    while (!t->over && !interrupted) {
+    while (!t->over && !progress_interrupted()) {
         sample_if_due(t);
         if (t->stale && (!t->view.paused || t->asked)) {
             top_terminal_size(&rows, &columns);
@@ -365,7 +347,7 @@ static void print_screen(const struct top_screen *s)
 /* One picture below another. */
 static void run_plain(struct top *t)
 {
-    for (unsigned samples = 0; !interrupted && !ctl_out_broken(); samples++) {
+    for (unsigned samples = 0; !progress_interrupted() && !ctl_out_broken(); samples++) {
         sample_if_due(t);
         if (samples % PLAIN_SAMPLES == 1) {
             draw(t, PLAIN_ROWS, PLAIN_COLUMNS);
@@ -402,7 +384,7 @@ enum ctl_exit ctl_top(struct ctl *ctl)
     t.view.utf8 = shows_blocks();
     t.due_ms = clock_ms(CLOCK_MONOTONIC);
     t.stale = true;
-    catch_signals();
+    progress_catch(); /* before ncurses looks which signals nobody cares for */
     if (top_terminal_open(*ctl_color(CTL_BOLD) != '\0'))
         run_screen(&t);
     else

@@ -17,6 +17,7 @@ enum {
     SCALE = 14,       /* and of what its top means */
     COUNTERS_MIN = 4, /* rows, the head included */
     GRAPH_ROWS_MAX = 8,
+    AIRY = 36,      /* rows from which some may stay empty */
     GRAPH_MIN = 12, /* columns of a graph, rather than its scale */
     TALL = 3,       /* rows of a graph from which one of them is for its name */
 };
@@ -236,7 +237,8 @@ static void put_tall_graph(struct top_screen *s, const struct top_view *v,
     put_text(s, v, row, column, LABEL - 1, TOP_PLAIN, g->name);
     put_right(s, v, row, column + LABEL + VALUE, VALUE, TOP_STRONG, g->now);
     if (g->top > 0)
-        put(s, v, row, column + LABEL + VALUE + 3, SCALE, TOP_FAINT, "max %s", g->most);
+        put(s, v, row, column + LABEL + VALUE + 3, width - LABEL - VALUE - 3, TOP_FAINT,
+            "max %s, last %d s", g->most, width);
     put_columns(s, v, g, row + 1, column, width, height - 1);
 }
 
@@ -301,9 +303,9 @@ static struct graph time_graph(const char *name, const struct top_series *series
 struct plan {
     int graphs, height, columns; /* of each; columns: side by side */
     int facts;                   /* rows */
-    bool gaps;
-    int peers;    /* rows, its head included; 0: none */
-    int counters; /* rows, its head included */
+    bool gaps, air;              /* air: rows around the graphs, too */
+    int peers;                   /* rows, its head included; 0: none */
+    int counters;                /* rows, its head included */
     bool footer;
 };
 
@@ -332,6 +334,7 @@ static struct plan plan_of(int rows, int columns, const struct top_figures *f)
                      .columns = columns >= WIDE ? 2 : 1,
                      .facts = 2,
                      .gaps = true,
+                     .air = rows >= AIRY,
                      .footer = rows >= 5};
     int peers = f->peers > 0 ? (int)f->peers + 1 : 0, left, lines;
 
@@ -342,7 +345,7 @@ static struct plan plan_of(int rows, int columns, const struct top_figures *f)
         p.graphs = rows >= 10 ? p.graphs : rows > 3 ? 3 : rows;
     }
     lines = (p.graphs + p.columns - 1) / p.columns;
-    left = rows - lines - p.facts - (p.gaps ? 1 + (peers > 0) : 0);
+    left = rows - lines - p.facts - (p.gaps ? 1 + (peers > 0) : 0) - 2 * p.air;
     p.peers = peers < left - COUNTERS_MIN ? peers : left - COUNTERS_MIN;
     if (p.peers < 2)
         p.peers = peers > 0 && left >= 6 ? 2 : 0;
@@ -782,7 +785,8 @@ static void draw_figures(struct top_screen *s, const struct top_figures *f,
         draw_footer(s, v, f);
     if (!f->heard)
         return;
-    row += draw_graphs(s, v, f, &p, row);
+    row += p.air;
+    row += draw_graphs(s, v, f, &p, row) + p.air;
     if (p.facts > 0)
         draw_calls(s, v, f, row++);
     if (p.facts > 1)

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +11,7 @@
 #include "replica/ctl_changes.h"
 #include "replica/ctl_events.h"
 #include "replica/ctl_live.h"
+#include "replica/ctl_progress.h"
 
 enum {
     TURN_MS = 200,    /* between two looks: five lines a second of one counter, at most */
@@ -20,26 +20,11 @@ enum {
     WAIT_MS = 3000,
 };
 
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 struct watch {
     struct ctl *ctl;
     struct live live;
     bool told_lost;
+    bool unread;             /* whoever read the output is gone */
     uint64_t limit, printed; /* lines */
     /* counters */
     struct changes changes;
@@ -60,16 +45,17 @@ static uint64_t now_ms(void)
 
 static bool ended(const struct watch *w)
 {
-    return interrupted || ctl_out_broken() || w->printed >= w->limit;
+    return progress_interrupted() || w->unread || ctl_out_broken() ||
+           w->printed >= w->limit;
 }
 
 /* Also ends where whoever reads the output is gone: nothing may ever be written that would tell so. */
-static void rest(unsigned ms)
+static void rest(struct watch *w, unsigned ms)
 {
     struct pollfd out = {.fd = STDOUT_FILENO};
 
     if (poll(&out, 1, (int)ms) > 0 && (out.revents & (POLLERR | POLLNVAL)) != 0)
-        interrupted = 1;
+        w->unread = true;
 }
 
 static void flush_lines(void)
@@ -308,7 +294,7 @@ static enum ctl_exit run(struct watch *w, bool events, const char *from)
     while (code == CTL_FINE && !ended(w)) {
         code = turn(w, events);
         if (code == CTL_FINE && !ended(w))
-            rest(w->live.lost ? w->live.pause_ms : events ? EVENTS_MS : TURN_MS);
+            rest(w, w->live.lost ? w->live.pause_ms : events ? EVENTS_MS : TURN_MS);
     }
     if (!events)
         tell_place(w);
@@ -334,7 +320,7 @@ enum ctl_exit ctl_watch(struct ctl *ctl)
     if (from != NULL && !history_place_read(from, &w.changes.history.at))
         return ctl_usage("--from %.64s: expected a place as watch and log tell it", from);
     w.changes.history.begun = from != NULL;
-    catch_signals();
+    progress_catch();
     code = run(&w, events, from);
     changes_close(&w.changes);
     json_decref(w.status);
