@@ -12,7 +12,7 @@ set -eu
 # What each is for stands in CMakeLists.txt beside the line that finds it.
 build_packages="gcc libc6-dev cmake ninja-build pkgconf libnng-dev libsodium-dev libuv1-dev
     libinih-dev libjansson-dev libseccomp-dev libbsd-dev libmicrohttpd-dev
-    libncurses-dev uthash-dev"
+    libncurses-dev libsystemd-dev uthash-dev"
 # clang with its sanitizers' and libFuzzer's libraries (libclang-rt-dev) and the symbolizer (llvm);
 # Criterion, and the nanomsg that has to be linked before libnng; debootstrap for Asterisk; iproute2, nftables and
 # procps for hosts in network namespaces; tmux, a terminal, for what tallyctl top shows on one.

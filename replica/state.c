@@ -404,7 +404,15 @@ static void on_workers_readable(uv_poll_t *poll, int status, int events)
     turn(poll->data);
 }
 
-/* The master has read another tally.conf. */
+static void tell_alive(const struct state *s)
+{
+    /* A master that is no more, or has many such answers to read, needs none. */
+    if (send(s->settings_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE &&
+        errno != EAGAIN)
+        err_errno("answer", "the master");
+}
+
+/* The master has read another tally.conf, or asks. */
 static void on_settings_readable(uv_poll_t *poll, int status, int events)
 {
     struct state *s = poll->data;
@@ -418,6 +426,10 @@ static void on_settings_readable(uv_poll_t *poll, int status, int events)
         /* The master is no more, and so will this process be in a moment. */
         if (len == 0)
             uv_poll_stop(poll);
+        return;
+    }
+    if (len == 1) {
+        tell_alive(s);
         return;
     }
     assert(len == sizeof new &&new.count <= CONF_PEERS_MAX);
@@ -723,6 +735,7 @@ int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges,
         err = open_sockets(s);
     if (err != ERR_OK)
         return exit_code(err);
+    tell_alive(s);
     settle(s);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     if (s->exit_code == STATE_EXIT_OK) {

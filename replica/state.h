@@ -28,7 +28,8 @@ enum {
 enum err state_dir_enter(const struct conf *conf, int *lock_fd);
 
 /* What a new configuration changes in the state process that runs, as one message of a SOCK_SEQPACKET socket from the
- * master: both ends are one program. */
+ * master: both ends are one program. There also comes one byte, which asks whether the process still runs; it
+ * answers with one, and says one unasked when it has recovered and serves. */
 struct state_settings {
     enum log_level level;
     unsigned copies, copies_wait_ms;

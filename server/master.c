@@ -31,6 +31,7 @@
 #include "server/metrics.h"
 #include "server/sandbox.h"
 #include "server/script.h"
+#include "server/service.h"
 #include "server/worker.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -56,7 +57,7 @@ struct process {
     uint64_t started_ms;
     unsigned place;      /* a worker's, in the figures */
     unsigned generation; /* of the configuration that it has */
-    bool ready;          /* a worker: it serves */
+    bool ready;          /* it serves */
 };
 
 /* Something that is to run always. */
@@ -90,6 +91,9 @@ struct master {
     int lock_fd, signals_fd, ready_fd[2];
     int settings_fd; /* to the state process there is; -1: none was started yet */
     pid_t pid;
+    uint64_t watch_ms; /* how long processes may be silent; 0: for ever */
+    uint64_t ask_ms;   /* when the manager is told and the state process asked */
+    uint64_t heard_ms; /* when the state process said something last */
 
     struct slot state, metrics, worker[CONF_WORKERS_MAX];
     unsigned workers;
@@ -358,6 +362,15 @@ static struct slot *oldest_generation(struct master *m)
     return NULL;
 }
 
+/* To the service manager. */
+static void tell_ready(const struct master *m)
+{
+    char where[CONF_LISTEN_MAX * sizeof(m->conf->listen[0].text)];
+
+    listeners_text(&m->listeners, where, sizeof where);
+    service_ready(m->conf->workers > 0 ? where : NULL);
+}
+
 /* The next worker of an older configuration gets its successor, one at a time. */
 static void replace_one(struct master *m, uint64_t now)
 {
@@ -370,21 +383,63 @@ static void replace_one(struct master *m, uint64_t now)
         log_info("the new configuration is in force; %zu workers of older ones finish "
                  "their calls",
                  m->old_count);
+        tell_ready(m);
     } else if (slot->next.pid == 0 && now >= slot->start_ms) {
         start(m, slot, &slot->next);
     }
 }
 
-static void say_ready(struct master *m)
+static void say_ready_if_so(struct master *m)
 {
-    char text[CONF_LISTEN_MAX * sizeof(m->conf->listen[0].text)];
+    char where[CONF_LISTEN_MAX * sizeof(m->conf->listen[0].text)];
 
     for (unsigned i = 0; i < m->workers; i++)
         if (!m->worker[i].now.ready)
             return;
+    if (m->ready_said || !m->state.now.ready)
+        return;
     m->ready_said = true;
-    listeners_text(&m->listeners, text, sizeof text);
-    log_info("ready: serving FastAGI on %s", text);
+    listeners_text(&m->listeners, where, sizeof where);
+    if (m->conf->workers > 0)
+        log_info("ready: serving FastAGI on %s", where);
+    else
+        log_info("ready: a witness, which takes no calls");
+    tell_ready(m);
+}
+
+/* It has recovered, or was asked whether it still runs. */
+static void hear_state(struct master *m)
+{
+    char said;
+
+    while (recv(m->settings_fd, &said, sizeof said, MSG_DONTWAIT) == sizeof said) {
+        m->heard_ms = now_ms();
+        m->state.now.ready = true;
+    }
+    say_ready_if_so(m);
+}
+
+/* The service manager looks after the master, and the master after the process that none can do without. A
+ * stuck one is killed, and calls wait for the next; that takes no core dump, but works on a stopped one, too. */
+static void watch(struct master *m, uint64_t now)
+{
+    struct process *state = &m->state.now;
+
+    if (m->watch_ms == 0 || now < m->ask_ms)
+        return;
+    m->ask_ms = now + m->watch_ms / 4;
+    service_alive();
+    if (state->pid == 0 || !state->ready)
+        return;
+    if (now - m->heard_ms >= m->watch_ms) {
+        log_error("state (pid %d) has said nothing for %" PRIu64 " s: killing it",
+                  (int)state->pid, (now - m->heard_ms) / 1000);
+        state->ready = false;
+        signal_process(state, SIGKILL);
+    } else if (send(m->settings_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+               errno != EAGAIN && errno != EPIPE) {
+        err_errno("ask", "the state process");
+    }
 }
 
 static void on_ready(struct master *m, pid_t pid)
@@ -400,8 +455,7 @@ static void on_ready(struct master *m, pid_t pid)
         if (slot->now.pid == pid)
             slot->now.ready = true;
     }
-    if (!m->ready_said)
-        say_ready(m);
+    say_ready_if_so(m);
 }
 
 static void read_ready(struct master *m)
@@ -568,7 +622,13 @@ static void reload_if_asked(struct master *m)
     if (m->phase != PHASE_RUN || !m->reload_asked || m->replacing)
         return;
     m->reload_asked = false;
-    figures_add(reload(m) ? &figures->reloads : &figures->reloads_refused, 1);
+    service_reloading();
+    if (reload(m)) {
+        figures_add(&figures->reloads, 1); /* replace_one() says when it is in force. */
+        return;
+    }
+    figures_add(&figures->reloads_refused, 1);
+    tell_ready(m);
 }
 
 /* -- Ends of processes -- */
@@ -710,6 +770,7 @@ static void stop(struct master *m, const char *signal_name)
     if (m->phase == PHASE_RUN) {
         log_info("%s: taking no more calls; those here have %u s to end", signal_name,
                  m->conf->drain_ms / 1000);
+        service_stopping();
         listeners_close(&m->listeners, NULL);
         m->listeners.count = 0;
         m->phase = PHASE_WORKERS_END;
@@ -795,6 +856,7 @@ static bool turn(struct master *m)
     uint64_t now = now_ms();
 
     reload_if_asked(m);
+    watch(m, now);
     start_due(m, now);
     if (m->phase == PHASE_RUN)
         replace_one(m, now);
@@ -837,6 +899,8 @@ static int timeout_ms(const struct master *m)
     }
     if (m->phase == PHASE_WORKERS_END || m->phase == PHASE_STATE_ENDS)
         due = due < m->kill_ms ? due : m->kill_ms;
+    if (m->watch_ms > 0 && m->ask_ms < due)
+        due = m->ask_ms;
     if (due == UINT64_MAX || m->phase == PHASE_KILLED)
         return -1;
     due = due > now ? due - now : 0;
@@ -845,17 +909,21 @@ static int timeout_ms(const struct master *m)
 
 static int run(struct master *m)
 {
-    struct pollfd fds[2] = {{.fd = m->signals_fd, .events = POLLIN},
-                            {.fd = m->ready_fd[0], .events = POLLIN}};
+    struct pollfd fds[3] = {{.fd = m->signals_fd, .events = POLLIN},
+                            {.fd = m->ready_fd[0], .events = POLLIN},
+                            {.events = POLLIN}};
 
     while (!turn(m)) {
-        if (poll(fds, 2, timeout_ms(m)) < 0 && errno != EINTR) {
+        /* One that has ended is not looked at until there is another: its end would be news for ever. */
+        fds[2].fd = m->state.now.pid > 0 ? m->settings_fd : -1;
+        if (poll(fds, 3, timeout_ms(m)) < 0 && errno != EINTR) {
             err_errno("wait for", "signals");
             kill_all(m, EXIT_FAILED);
         }
         /* Who says that it is ready may have ended since: in this order it is still
          * known. */
         read_ready(m);
+        hear_state(m);
         read_signals(m);
     }
     log_figures(m, "ended");
@@ -893,6 +961,7 @@ static enum err prepare(struct master *m)
 
     m->pid = getpid();
     m->settings_fd = -1;
+    m->watch_ms = service_watchdog_ms();
     m->conf_path = strdup(conf->path);
     m->figures = figures_map(PLACES);
     m->gauges = gauges_map();
