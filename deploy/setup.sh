@@ -4,6 +4,7 @@
 #
 #   sh deploy/setup.sh            what building and running needs
 #   sh deploy/setup.sh --tests    what the tests need beyond that
+#   sh deploy/setup.sh --package  what building the Debian package needs beyond it
 #   sh deploy/setup.sh --check    install nothing: name what is missing, exit 1 if anything is
 #
 # Exit code: 0 all there, 1 something is missing and could not be installed, 2 usage.
@@ -13,11 +14,15 @@ set -eu
 build_packages="gcc libc6-dev cmake ninja-build pkgconf libnng-dev libsodium-dev libuv1-dev
     libinih-dev libjansson-dev libseccomp-dev libbsd-dev libmicrohttpd-dev
     libncurses-dev libsystemd-dev uthash-dev"
+# Beyond them, what makes a Debian package.
+package_packages="debhelper dpkg-dev fakeroot"
 # clang with its sanitizers' and libFuzzer's libraries (libclang-rt-dev) and the symbolizer (llvm);
 # Criterion, and the nanomsg that has to be linked before libnng; debootstrap for Asterisk; iproute2, nftables and
-# procps for hosts in network namespaces; tmux, a terminal, for what tallyctl top shows on one.
+# procps for hosts in network namespaces; tmux, a terminal, for what tallyctl top shows on one; lintian and
+# systemd-container, which boots a Debian, for the package.
 test_packages="clang clang-format libclang-rt-dev llvm libcriterion-dev libnanomsg-dev
-    python3 tmux git debootstrap debian-archive-keyring iproute2 nftables procps"
+    python3 tmux git debootstrap debian-archive-keyring iproute2 nftables procps
+    $package_packages lintian systemd-container"
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -26,6 +31,7 @@ packages=$build_packages check=no
 for option; do
     case $option in
     --tests) packages="$build_packages $test_packages" ;;
+    --package) packages="$build_packages $package_packages" ;;
     --check) check=yes ;;
     -h | --help) usage; exit 0 ;;
     *) say "unknown option $option"; usage >&2; exit 2 ;;

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Runs tests of tests/servers and tests/asterisk and says how each one ended.
+"""Runs tests of tests/servers, tests/asterisk and tests/package and says how each one ended.
 
   run.py [--log FILE] [--match TEXT]... MODULE[.CLASS[.TEST]]...
   run.py --minutes 10 [--seed N] test_network.Storms
 
-MODULE is a file beside this one, or in tests/asterisk, without its ".py". With --match only tests are run
+MODULE is a file beside this one, or in one of the other folders, without its ".py". With --match only tests are run
 whose name has one of the TEXTs. Each test prints one line, and what it says goes to FILE. Where
 PART_RESULTS is set, each result is appended to that file, as tests/parts/lib.sh describes.
 Exit code: 0 all passed or skipped, 1 some failed, 2 usage.
@@ -19,7 +19,7 @@ import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "asterisk")]
+sys.path[:0] = [HERE] + [os.path.join(os.path.dirname(HERE), folder) for folder in ("asterisk", "package")]
 
 
 class Result(unittest.TestResult):

@@ -1,0 +1,159 @@
+"""The Debian package, on a Debian 12 with a systemd of its own: installed, upgraded, removed and purged as an admin
+would."""
+
+import json
+import os
+import re
+import unittest
+
+from harness import TMP, eventually
+from machine import Machine
+
+BASE = os.environ.get("TALLY_DEBIAN", "")
+DEB, NEWER_DEB = os.environ.get("TALLY_DEB", ""), os.environ.get("TALLY_NEWER_DEB", "")
+URL = "agi://127.0.0.1/hits"
+
+
+class Package(unittest.TestCase):
+    def setUp(self):
+        # A machine's name is at most 64 bytes.
+        folder = os.path.join(TMP, f"machine-{os.getpid()}")
+        os.makedirs(folder, exist_ok=True)
+        self.machine = Machine(BASE, folder, os.path.join(TMP, "machine.log"))
+        self.addCleanup(self.machine.close)
+        self.machine.boot()
+        self.deb = self.machine.put(DEB)
+
+    def install(self, deb=None):
+        return self.machine.run("apt-get", "install", "-y", deb or self.deb).stdout
+
+    def number(self, *options):
+        """What a call is told."""
+        done = self.machine.run("agicall", "--json", *options, URL)
+        return json.loads(done.stdout)["number"]
+
+    def property(self, name, unit="tally"):
+        return self.machine.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
+
+    def journal(self, *options):
+        return self.machine.run("journalctl", "-u", "tally", "-o", "cat", *options).stdout
+
+    def test_installed_it_serves_at_once_as_a_user_of_its_own_with_a_state_for_nobody_else(self):
+        machine = self.machine
+        self.install()
+        # No wait: the unit is started only once calls are taken.
+        self.assertEqual([self.number(), self.number()], [1, 2])
+        self.assertEqual(machine.run("systemctl", "is-enabled", "tally").stdout.strip(), "enabled")
+        self.assertRegex(self.property("StatusText"), r"^Serving FastAGI on 127.0.0.1:4573$")
+        self.assertEqual(self.property("User"), "tally")
+        self.assertEqual(machine.run("stat", "-c", "%U %a", "/var/lib/tally/").stdout, "tally 700\n")
+        self.assertEqual(machine.run("stat", "-c", "%U %a", "/var/lib/tally/node.key").stdout, "tally 600\n")
+        self.assertEqual(machine.run("tallyctl", "get", "hits").stdout.split()[-1], "2")
+        self.assertIn("OK", machine.run("tallyctl", "status").stdout)
+        for page in ("tallyd.8", "tallyctl.8", "tally.conf.5", "agicall.1"):
+            self.assertTrue(os.path.exists(machine.path(f"/usr/share/man/man{page[-1]}/{page}.gz")), page)
+
+    def test_the_journal_gets_priorities(self):
+        self.install()
+        self.machine.write("/etc/tally/tally.conf", self.machine.read("/etc/tally/tally.conf") + "nonsense\n")
+        self.assertNotEqual(self.machine.run("systemctl", "reload", "tally", check=False).returncode, 0)
+        self.machine.run("kill", "-HUP", self.property("MainPID"))
+        eventually(lambda: "tally.conf:" in self.journal("-p", "err"), 10, "the mistake is said as an error")
+        self.assertNotIn("ready: serving", self.journal("-p", "err"))
+        self.assertIn("ready: serving", self.journal("-p", "info"))
+        self.assertEqual(self.number(), 1)
+
+    def test_a_reload_takes_a_new_configuration_and_ends_no_call(self):
+        self.install()
+        main = self.property("MainPID")
+        text = self.machine.read("/etc/tally/tally.conf")
+        self.machine.write("/etc/tally/tally.conf",
+                           text.replace("listen = 127.0.0.1:4573", "listen = 127.0.0.1:4573\nlisten = 127.0.0.1:4600"))
+        call = self.machine.begin("agicall", "--json", "--think", "2s", URL)
+        self.machine.run("systemctl", "reload", "tally")
+        eventually(lambda: self.property("StatusText").endswith("127.0.0.1:4600"), 20, "it listens there too")
+        self.assertEqual(json.loads(call.communicate()[0])["number"], 1)
+        self.assertEqual(self.property("MainPID"), main)
+
+    def test_a_killed_node_comes_back_with_its_counts(self):
+        self.install()
+        self.assertEqual(self.number(), 1)
+        main = self.property("MainPID")
+        self.machine.run("kill", "-KILL", main)
+        eventually(lambda: self.property("MainPID") not in ("0", main) and
+                   self.property("ActiveState") == "active", 30, "it runs again")
+        self.assertEqual(self.number(), 2)
+
+    def test_an_upgrade_lets_calls_finish_and_keeps_counts_key_and_configuration(self):
+        machine = self.machine
+        self.install()
+        self.assertEqual(self.number(), 1)
+        key = machine.run("tallyctl", "key").stdout
+        machine.write("/etc/tally/tally.conf", machine.read("/etc/tally/tally.conf") + "\n# an admin's line\n")
+        calls = [machine.begin("agicall", "--json", "--think", "3s", URL) for _ in range(5)]
+        eventually(lambda: machine.run("tallyctl", "get", "hits").stdout.split()[-1] == "6", 20, "all five count")
+        self.assertIn("Setting up tally", self.install(machine.put(NEWER_DEB)))
+        numbers = sorted(json.loads(call.communicate()[0])["number"] for call in calls)
+        self.assertEqual(numbers, [2, 3, 4, 5, 6])
+        self.assertEqual(self.number(), 7)
+        self.assertEqual(machine.run("tallyctl", "key").stdout, key)
+        self.assertIn("# an admin's line", machine.read("/etc/tally/tally.conf"))
+        version = machine.run("dpkg-query", "-W", "-f", "${Version}", "tally").stdout
+        self.assertIn(version, NEWER_DEB)
+        # What runs is what was installed.
+        self.assertEqual(machine.run("stat", "-L", "-c", "%i", f"/proc/{self.property('MainPID')}/exe").stdout,
+                         machine.run("stat", "-c", "%i", "/usr/sbin/tallyd").stdout)
+
+    def test_removed_it_leaves_the_counts_and_purged_nothing(self):
+        machine = self.machine
+        self.install()
+        self.assertEqual(self.number(), 1)
+        machine.run("apt-get", "remove", "-y", "tally")
+        self.assertEqual(machine.run("pgrep", "tallyd", check=False).returncode, 1)
+        self.assertTrue(os.path.exists(machine.path("/var/lib/tally/node.key")))
+        self.assertTrue(os.path.exists(machine.path("/etc/tally/tally.conf")))
+        self.install()
+        self.assertEqual(self.number(), 2)
+        said = machine.run("apt-get", "purge", "-y", "tally").stdout
+        self.assertIn("Removing /var/lib/tally with its counters, its log and its node's key.", said)
+        for path in ("/var/lib/tally", "/etc/tally", "/usr/sbin/tallyd", "/lib/systemd/system/tally.service"):
+            self.assertFalse(os.path.exists(machine.path(path)), path)
+
+    def test_several_nodes_on_one_machine_and_a_witness_are_instances_of_a_template(self):
+        machine = self.machine
+        self.install()
+        for name, port, more in (("east", 4601, ""), ("west", 4602, ""), ("eye", 4603, "workers = 0\n")):
+            machine.write(f"/etc/tally/{name}.conf", f"[node]\nname = {name}\nstate = /var/lib/tally-{name}\n"
+                                                     f"[fastagi]\nlisten = 127.0.0.1:{port}\n{more}")
+            machine.run("systemctl", "start", f"tally@{name}")
+        for port in (4601, 4602):
+            done = machine.run("agicall", "--json", f"agi://127.0.0.1:{port}/hits")
+            self.assertEqual(json.loads(done.stdout)["number"], 1)
+        self.assertEqual(self.property("StatusText", "tally@eye"), "A witness, which takes no calls")
+        self.assertEqual(machine.run("tallyctl", "-d", "/var/lib/tally-east", "get", "hits").stdout.split()[-1], "1")
+        self.install(machine.put(NEWER_DEB))
+        for name in ("east", "west", "eye"):
+            self.assertEqual(self.property("ActiveState", f"tally@{name}"), "active")
+            self.assertEqual(machine.run("stat", "-L", "-c", "%i",
+                                         f"/proc/{self.property('MainPID', f'tally@{name}')}/exe").stdout,
+                             machine.run("stat", "-c", "%i", "/usr/sbin/tallyd").stdout)
+        machine.run("systemctl", "stop", "tally@east", "tally@west", "tally@eye")
+
+    def test_a_configuration_that_makes_no_sense_is_said_once_and_not_tried_again(self):
+        machine = self.machine
+        self.install()
+        machine.write("/etc/tally/tally.conf", "[node]\nstate = /var/lib/tally\nnonsense = 1\n")
+        self.assertNotEqual(machine.run("systemctl", "restart", "tally", check=False).returncode, 0)
+        self.assertEqual(self.property("ActiveState"), "failed")
+        self.assertIn("/etc/tally/tally.conf:3:", self.journal())
+
+    def test_the_units_are_sound_give_away_little_and_have_room_for_twenty_thousand_calls(self):
+        machine = self.machine
+        self.install()
+        for unit in ("tally.service", "tally@east.service"):
+            self.assertEqual(machine.run("systemd-analyze", "verify", "--man=no", unit).stderr, "")
+            said = machine.run("systemd-analyze", "security", "--no-pager", unit).stdout
+            exposure = float(re.search(r"exposure level for \S+: ([0-9.]+)", said).group(1))
+            self.assertLessEqual(exposure, 2.0, said)
+            # Of one process; this machine may allow less.
+            self.assertGreaterEqual(int(self.property("LimitNOFILE", unit)), 20000 + 96)

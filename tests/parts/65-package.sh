@@ -1,0 +1,41 @@
+#!/bin/sh
+# the Debian package on a Debian 12 with a systemd of its own (put into build/debian by debootstrap)
+. tests/parts/lib.sh
+
+build_package() {
+    TALLY_BUILD=$TALLY_BUILD/package-tests/$1 sh deploy/package.sh --version "$1" &&
+        mv "$TALLY_BUILD/package-tests/$1/tally_$1_"*.deb "$TALLY_BUILD/package-tests/tally-$1.deb" &&
+        rm -rf "${TALLY_BUILD:?}/package-tests/$1"
+}
+
+# What the package needs is there already, since the machines that are booted from it have no network.
+make_debian() {
+    [ ! -f "$debian/complete" ] || return 0
+    rm -rf "$debian"
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps bookworm "$debian" \
+        ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} || return 1
+    # shellcheck disable=SC2046
+    chroot "$debian" apt-get install -y --no-install-recommends \
+        $(dpkg-deb -f "$deb" Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g') </dev/null || return 1
+    touch "$debian/complete"
+}
+
+deb=$TALLY_BUILD/package-tests/tally-0.1.0.deb
+newer=$TALLY_BUILD/package-tests/tally-0.1.1.deb
+mkdir -p "$TALLY_BUILD/package-tests"
+step 'a package is built' build_package 0.1.0 || exit 0
+step 'a newer package is built' build_package 0.1.1 || exit 0
+step 'lintian finds no error' lintian --fail-on error "$deb"
+
+if [ "$(id -u)" -ne 0 ]; then
+    skip "$PART: a machine of its own needs root"
+    exit 0
+fi
+debian=$TALLY_BUILD/debian
+log=$TALLY_LOGS/$PART-install.log
+if ! make_debian >"$log" 2>&1; then
+    skip "$PART: Debian cannot be had: $(grep -E '^(E|W):' "$log" | tail -n 1)"
+    exit 0
+fi
+TALLY_DEBIAN=$debian TALLY_DEB=$deb TALLY_NEWER_DEB=$newer TALLY_TMP=$TALLY_LOGS/tmp \
+    python_tests machines test_package
