@@ -1,35 +1,26 @@
 #!/bin/sh
 # Builds the Debian package: build/tally_VERSION_ARCH.deb.
 #
-#   sh deploy/package.sh [--version VERSION] [--no-install]
+#   sh deploy/package.sh [--no-install]
 #
-#   --version VERSION   of the package, where it is not to be the one on top of deploy/debian/changelog
-#   --no-install        look for no packages
+#   --no-install   look for no packages
+# The version is the one on top of deploy/debian/changelog.
 # Exit code: 0 built (its last line names the file), 1 something failed (it says what), 2 usage.
 set -eu
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 say() { printf 'package: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
-bad_usage() { say "$1; sh deploy/package.sh --help tells the options"; exit 2; }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${TALLY_BUILD:-$root/build}
-version='' install=yes
-while [ $# -gt 0 ]; do
-    case $1 in
-    --version)
-        case ${2:-} in
-        '' | *[!0-9a-zA-Z.+~]* | [!0-9]*) bad_usage "--version needs one as Debian has them, such as 0.1.1" ;;
-        esac
-        version=$2
-        shift
-        ;;
+install=yes
+for option; do
+    case $option in
     --no-install) install=no ;;
     -h | --help) usage; exit 0 ;;
-    *) bad_usage "unknown option $1" ;;
+    *) say "unknown option $option; sh deploy/package.sh --help tells the options"; exit 2 ;;
     esac
-    shift
 done
 
 [ "$install" = no ] || sh "$root/deploy/setup.sh" --package ||
@@ -45,10 +36,6 @@ for part in CMakeLists.txt common replica server deploy README.md; do
     cp -R "$root/$part" "$tree/" || die "cannot copy $part to $tree"
 done
 mv "$tree/deploy/debian" "$tree/debian"
-if [ -n "$version" ]; then
-    # Built of the same sources at the same time: only the number is another.
-    sed -i "1s/(.*)/($version)/" "$tree/debian/changelog"
-fi
 say "building (about a minute)"
 if ! (cd "$tree" && dpkg-buildpackage -b -us -uc) >"$log" 2>&1 </dev/null; then
     tail -n 30 "$log" >&2

@@ -99,7 +99,7 @@ class Package(unittest.TestCase):
         self.assertEqual(machine.run("tallyctl", "key").stdout, key)
         self.assertIn("# an admin's line", machine.read("/etc/tally/tally.conf"))
         version = machine.run("dpkg-query", "-W", "-f", "${Version}", "tally").stdout
-        self.assertIn(version, NEWER_DEB)
+        self.assertTrue(version.endswith("+newer"), version)
         # What runs is what was installed.
         self.assertEqual(machine.run("stat", "-L", "-c", "%i", f"/proc/{self.property('MainPID')}/exe").stdout,
                          machine.run("stat", "-c", "%i", "/usr/sbin/tallyd").stdout)
