@@ -96,6 +96,8 @@ def main():
     settings = Settings(options)
     report = Report(say)
     load, began = os.getloadavg()[0], time.monotonic()
+    if load > 1:
+        report.note(f"the machine was busy before the bench began (load average {load:.1f}): the figures are poor")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

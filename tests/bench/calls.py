@@ -7,7 +7,7 @@ import time
 
 from figures import Series
 from processes import Failed, end, output, resident_kib
-from rivals import Bare, Tally, call_load
+from rivals import Bare, Tally, call_load, milliseconds
 from harness import eventually
 
 EXITS = (0, 1, 4)  # agicall's, with calls that failed among them
@@ -17,7 +17,7 @@ SERVERS = (Bare, Tally)
 def one_round(server_of, at_once, seconds):
     with server_of(0) as server:
         used = server.cpu()
-        result = output([call_load(server, "--concurrency", at_once, "--duration", f"{seconds}s")], EXITS)[0]
+        result = output([call_load(server, "--concurrency", at_once, "--duration", milliseconds(seconds))], EXITS)[0]
         used = server.cpu() - used
     return result, 1e6 * used / max(1, result["calls"])
 
@@ -57,7 +57,7 @@ GENERATORS = 2     # one has no descriptors for what arrives in a second
 
 def holds(server, rate, seconds):
     """Whether calls that arrive at this rate are all served, and in time."""
-    loads = [call_load(server, "--rate", rate / GENERATORS, "--duration", f"{seconds}s", "--timeout", "5s")
+    loads = [call_load(server, "--rate", rate / GENERATORS, "--duration", milliseconds(seconds), "--timeout", "5s")
              for _ in range(GENERATORS)]
     results = output(loads, EXITS)
     return all(r["failed"] == 0 and r["latency_us"]["whole_call"]["p99"] < LATE_US for r in results)

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +186,7 @@ static void bench(const char *path)
     if (child == 0) {
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != server)
             exit(1);
+        setsid(); /* Server and load in two sessions, as with the others: rivals.py. */
         run_clients(theirs);
         exit(0);
     }

@@ -2,16 +2,20 @@
 
 import os
 
+try:
+    import matplotlib
+    matplotlib.use("svg")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator, StrMethodFormatter
+except ImportError:
+    matplotlib = None
+
 COLORS = {"Tally": "#c0392b", "bare": "#7f8c8d", "floor": "#7f8c8d", "Redis": "#2471a3"}
 
 
 def missing():
     """Why nothing can be drawn, or None."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return "matplotlib is not there (Debian's python3-matplotlib)"
-    return None
+    return None if matplotlib else "matplotlib is not there (Debian's python3-matplotlib)"
 
 
 def of_servers(points, x, y):
@@ -29,16 +33,25 @@ def lines(axes, servers, label="", **style):
         axes.plot(xs, ys, marker="o", markersize=3, color=COLORS[server], label=f"{server}{label}", **style)
 
 
+def plain(axes, xs):
+    """Logarithmic, with numbers as people write them."""
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(xs, [f"{x:,}" for x in xs])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
 def over_load(figure, points, x, name):
     """Throughput, and beside it p50 and p99."""
     rate, latency = figure.subplots(1, 2)
     lines(rate, of_servers(points, x, "rate"))
-    rate.set(xscale="log", yscale="log", xlabel=name, ylabel="a second")
+    rate.set(xlabel=name, ylabel="a second")
     lines(latency, of_servers(points, x, "p50_us"), " p50")
     lines(latency, of_servers(points, x, "p99_us"), " p99", linestyle="--")
-    latency.set(xscale="log", yscale="log", xlabel=name, ylabel="µs")
-    rate.legend()
-    latency.legend()
+    latency.set(xlabel=name, ylabel="µs")
+    for axes in (rate, latency):
+        plain(axes, sorted({point[x] for point in points}))
+        axes.legend(fontsize="small", framealpha=0.5)
 
 
 def calls(figure, points):
@@ -59,11 +72,12 @@ def distribution(figure, points):
             spread = [(1 / (1 - share), us) for share, us in point["spread"] if share <= 0.9999]
             axes.plot([x for x, _ in spread], [us for _, us in spread], color=COLORS[point["server"]],
                       label=point["server"])
-        shares = (0, 0.5, 0.9, 0.99, 0.999, 0.9999)
+        shares = (0.5, 0.9, 0.99, 0.999, 0.9999)
         axes.set(xscale="log", yscale="log", xlabel="of the answers", ylabel="took at most, µs",
                  title=f"{load} outstanding")
         axes.set_xticks([1 / (1 - share) for share in shares], [f"{100 * share:g} %" for share in shares])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.legend()
     figure.suptitle("how long answers take")
 
@@ -82,7 +96,7 @@ def recovery(figure, points):
     for block in sorted({point["block"] for point in points}, reverse=True):
         of_block = [point for point in points if point["block"] == block]
         axes.plot([p["bytes"] / 2**20 for p in of_block], [p["seconds"] for p in of_block], marker="o",
-                  markersize=3, label=f"{block} counts a block")
+                  markersize=3, label="one count a block" if block == 1 else f"{block} counts a block")
     axes.set(title="recovery", xlabel="log, MiB", ylabel="s")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
@@ -108,10 +122,6 @@ DRAWINGS = {"calls": ("calls", calls), "counts": ("counts", counts), "latency": 
 
 def draw(data, folder):
     """One file for each drawing that there is data for. Returns their paths."""
-    import matplotlib
-    matplotlib.use("svg")
-    from matplotlib.figure import Figure
-
     paths = []
     for name, (source, drawing) in DRAWINGS.items():
         if not data.get(source):

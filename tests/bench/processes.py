@@ -52,8 +52,7 @@ def end(process, number=signal.SIGKILL):
 
 
 def cpu_seconds(pids):
-    """CPU used so far by these processes' threads, in seconds: to the nanosecond, where /proc/PID/stat has only ticks,
-    which miss whoever sleeps when they come."""
+    """CPU used so far by these processes' threads, in seconds, finer than the ticks of /proc/PID/stat."""
     used = 0
     for pid in pids:
         for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):

@@ -12,7 +12,7 @@ import time
 
 from figures import Series
 from processes import begin, output
-from rivals import BENCH_IPC, Measured, new_folder
+from rivals import BENCH_IPC, Measured, milliseconds, new_folder
 from harness import AGICALL, TALLYD, eventually, free_port, run
 
 CONNECTIONS = 2  # of bench_ipc to one node: as many as it has workers
@@ -80,7 +80,7 @@ def fastagi(cluster, seconds, at_once=None, rate=None):
     """Begin calls at all nodes."""
     share = len(cluster.members)
     how = ["--rate", rate / share] if rate else ["--concurrency", max(1, at_once // share)]
-    return [begin(AGICALL, "--load", "--json", *how, "--duration", f"{seconds}s", member.url("count"),
+    return [begin(AGICALL, "--load", "--json", *how, "--duration", milliseconds(seconds), member.url("count"),
                   "load") for member in cluster.members]
 
 

@@ -5,7 +5,8 @@ floor   tests/bench/floor.c: append and fdatasync in groups, in a program of its
 Redis   appendonly yes, appendfsync always; as Debian has it, on loopback or its UNIX socket
 
 Tally and Bare have as many processes for calls, and in all of them nothing is answered before it is where it
-has to be: with Tally and Redis on disk, with Bare nowhere.
+has to be: with Tally and Redis on disk, with Bare nowhere. Each is in a session of its own, and so is the load:
+where the kernel groups processes by session, a busy machine would favour a server that is.
 """
 
 import json
@@ -17,7 +18,7 @@ import subprocess
 from processes import Failed, begin, cpu_seconds, die_with_parent, end, text
 from harness import AGICALL, BIN, Node, eventually, free_port  # noqa: E402
 
-BENCH = os.path.join(os.path.abspath(os.environ.get("TALLY_BUILD", "build")), "bench")
+BENCH = os.path.abspath(os.environ.get("TALLY_BENCH", "build/bench"))  # where everything is written
 WORK = os.path.join(BENCH, "work")
 BENCH_IPC = os.path.join(BIN, "bench_ipc")
 FLOOR = os.path.join(BIN, "floor")
@@ -77,12 +78,14 @@ class Tally(Measured):
 
 class Bare:
     name = "bare"
+    PROCESSES = 2
 
     def __init__(self, wait_ms=0):
         self.wait_ms, self.process = wait_ms, None
 
     def __enter__(self):
-        self.process = subprocess.Popen([os.path.join(BIN, "bare"), "-w", str(self.wait_ms)],
+        self.process = subprocess.Popen([os.path.join(BIN, "bare"), "-w", str(self.wait_ms),
+                                         "-n", str(self.PROCESSES)],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                                         start_new_session=True, preexec_fn=die_with_parent)
         line = self.process.stdout.readline()
@@ -90,6 +93,7 @@ class Bare:
         if not found:
             raise Failed(f"bare says {line!r}")
         self.port = int(found.group(1))
+        eventually(lambda: len(self.processes()) == self.PROCESSES, 20, "bare has forked")
         return self
 
     def __exit__(self, *_):
@@ -134,7 +138,8 @@ class Redis:
                 [program, "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", self.socket,
                  "--dir", self.folder, "--appendonly", "yes", "--appendfsync", "always", "--save", "",
                  "--maxclients", "4000", "--daemonize", "no"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=die_with_parent)
         try:
             eventually(lambda: os.path.exists(self.socket) or self.process.poll() is not None, 20,
                        "Redis listens")
@@ -177,6 +182,11 @@ def count_load(node, seconds, connections, each, names=0):
     """Begin counts at a node through its IPC, as workers do."""
     return begin(BENCH_IPC, "load", "--connections", connections, "--each", each, "--seconds", seconds,
                  *(["--names", names] if names else []), node.state)
+
+
+def milliseconds(seconds):
+    """As the programs' options want a duration."""
+    return f"{round(1000 * seconds)}ms"
 
 
 def call_load(server, *options):

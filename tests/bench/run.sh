@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures Tally beside what it may be compared with, side by side in alternating rounds, and writes one Markdown
-# table (table.md), pictures (*.svg) and all figures for programs (figures.json) to build/bench/. Installs what
+# table (table.md), pictures (*.svg) and all figures for programs (figures.json) to build/bench/ (TALLY_BENCH). Installs what
 # it compares with and draws with (redis-tools, python3-matplotlib). Not a test: nothing passes or fails, and a
 # busy machine gives poor figures.
 #
@@ -29,7 +29,8 @@
 set -eu
 
 cd "$(dirname "$0")/../.."
-build=${TALLY_BUILD:-build} do_build=yes install=yes
+build=${TALLY_BUILD:-build}
+out=${TALLY_BENCH:-$build/bench} do_build=yes install=yes
 say() { printf 'bench: %s\n' "$*" >&2; }
 
 # What this script knows is taken out of the options; the rest is for bench.py.
@@ -45,7 +46,7 @@ while [ "$left" -gt 0 ]; do
     left=$((left - 1))
 done
 
-mkdir -p "$build/bench"
+mkdir -p "$out"
 if [ "$install" = yes ]; then
     missing=
     for package in redis-tools python3-matplotlib; do
@@ -58,17 +59,17 @@ if [ "$install" = yes ]; then
     if [ -n "$missing" ]; then
         say "installing$missing"
         { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y --no-install-recommends $missing; } >"$build/bench/install.log" 2>&1 ||
-            say "cannot install$missing (see $build/bench/install.log): what needs them is left out"
+            apt-get install -y --no-install-recommends $missing; } >"$out/install.log" 2>&1 ||
+            say "cannot install$missing (see $out/install.log): what needs them is left out"
     fi
 fi
 if [ "$do_build" = yes ]; then
     { cmake --preset release -B "$build" -DTALLY_TESTS=ON &&
         ninja -C "$build" tallyd tallyctl agicall bare floor bench_ipc bench_recovery; } \
-        >"$build/bench/build.log" 2>&1 || {
-        tail -n 20 "$build/bench/build.log" >&2
-        say "the build failed, see $build/bench/build.log"
+        >"$out/build.log" 2>&1 || {
+        tail -n 20 "$out/build.log" >&2
+        say "the build failed, see $out/build.log"
         exit 1
     }
 fi
-TALLY_BUILD=$build TALLY_BIN=$build/bin exec /usr/bin/python3 -B tests/bench/bench.py "$@"
+TALLY_BENCH=$out TALLY_BIN=$build/bin exec /usr/bin/python3 -B tests/bench/bench.py "$@"
