@@ -35,11 +35,14 @@ static bool places_cursor(void)
 {
     int status;
     const char *way;
+    bool places;
 
     if (setupterm(NULL, STDOUT_FILENO, &status) != OK)
         return false;
     way = tigetstr("cup");
-    return way != NULL && way != (const char *)-1;
+    places = way != NULL && way != (const char *)-1;
+    del_curterm(cur_term);
+    return places;
 }
 
 bool top_terminal_open(bool color)

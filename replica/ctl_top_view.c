@@ -17,6 +17,7 @@ enum {
     SCALE = 14,       /* and of what its top means */
     COUNTERS_MIN = 4, /* rows, the head included */
     GRAPH_ROWS_MAX = 8,
+    PATIENCE_MS = 2500,
     AIRY = 36,      /* rows from which some may stay empty */
     GRAPH_MIN = 12, /* columns of a graph, rather than its scale */
     TALL = 3,       /* rows of a graph from which one of them is for its name */
@@ -403,6 +404,12 @@ static int put_wrapped(struct top_screen *s, const struct top_view *v, int row,
     return used;
 }
 
+/* A sync that takes long makes the state process late: one missed answer is no news. */
+static bool is_lost(const struct top_view *v, const struct top_figures *f)
+{
+    return f->lost && (!f->heard || v->now_ms > f->heard_ms + PATIENCE_MS);
+}
+
 static int draw_lost(struct top_screen *s, const struct top_view *v,
                      const struct top_figures *f)
 {
@@ -442,7 +449,7 @@ static int draw_verdict(struct top_screen *s, const struct top_view *v,
 {
     int at;
 
-    if (f->lost)
+    if (is_lost(v, f))
         return draw_lost(s, v, f);
     if (!f->heard)
         return put(s, v, 1, 0, s->columns, TOP_PLAIN, "asking the node ...") > 0;
