@@ -5,6 +5,11 @@
 
 #include "replica/component.h"
 
+int64_t op_amount(const struct op *op)
+{
+    return op->kind == OP_ADD ? op->value : 0;
+}
+
 static void put_id(struct writer *w, const struct id *id)
 {
     write_bytes(w, id->byte, sizeof id->byte);
@@ -102,6 +107,7 @@ static void next_group(struct block_cursor *c)
     c->op.key = (const char *)read_bytes(r, c->op.key_len);
     c->op.before = read_svarint(r);
     c->op.value = 0;
+    c->op.kind = OP_ADD;
     c->ops = read_varint(r);
     c->groups--;
     if (c->ops == 0) /* An empty group would be a second encoding of the same block. */
@@ -118,7 +124,7 @@ bool block_next_op(struct block_cursor *c, struct op *op)
         return false;
     c->ops--;
     /* Unsigned, for a block's numbers are not to be trusted before it is looked at. */
-    c->op.before = (int64_t)((uint64_t)c->op.before + (uint64_t)c->op.value);
+    c->op.before = (int64_t)((uint64_t)c->op.before + (uint64_t)op_amount(&c->op));
     c->op.kind = read_u8(r);
     get_id(r, &c->op.id);
     c->op.value = read_svarint(r);

@@ -34,6 +34,10 @@ enum {
 /* What an operation does. Numbers in the log: never given out twice. */
 enum op_kind {
     OP_ADD = 1, /* counter: add `value`, of at most +-2^31; text: a tag or a reason */
+    /* counter: leave it out of lists as long as its total is what it was before this op; or show it again. value: of
+     * such ops on this counter the how manieth this one's node saw, from 1; text: a reason. The total stays. */
+    OP_RETIRE = 2,
+    OP_SHOW = 3,
 };
 
 /* One operation. Strings point into the block. */
@@ -47,6 +51,8 @@ struct op {
     int64_t value;
     int64_t before; /* the total before this op, as the block's node saw it */
 };
+/* What it adds to the total. */
+int64_t op_amount(const struct op *op);
 
 /* Where a stream ends: the last block's number and hash. Number 0: no block, hash all zero. */
 struct stream_end {

@@ -15,6 +15,16 @@
 #include "common/msg.h"
 #include "replica/block.h"
 
+/* Whether a counter is left out of lists: what the ops that retire it or show it again have come to. Which op counts
+ * does not depend on the order in which they arrive: it is the one with the greatest (generation, hidden is less, total).
+ * An op is of a generation above those that its node had seen; of two that did not see each other it is the one to show. */
+struct retirement {
+    uint32_t generation; /* 0: there was none */
+    bool hidden;
+    int64_t
+        total; /* as of which it is hidden: one count more, from anywhere, and it shows again */
+};
+
 /* One thing with a total, owned by its component's state for as long as that lives. Components
  * derive their items from it. */
 struct item {
@@ -25,7 +35,10 @@ struct item {
     uint8_t key_len;
     bool applied; /* something was; until then it exists for its reservation only */
     const char *key;
+    struct retirement retirement;
 };
+/* Is it retired, and was nothing counted since? */
+bool item_hidden(const struct item *item);
 
 struct component {
     uint8_t number;   /* in blocks; never given out twice */

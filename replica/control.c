@@ -315,8 +315,12 @@ static size_t first_from(struct item **items, size_t count, const char *name, bo
 
 static json_t *json_counter(const struct item *item)
 {
-    return json_pack("{s:s%, s:o}", "name", item->key, (size_t)item->key_len, "total",
-                     json_integer(item->total));
+    json_t *counter = json_pack("{s:s%, s:o}", "name", item->key, (size_t)item->key_len,
+                                "total", json_integer(item->total));
+
+    if (counter != NULL && item_hidden(item))
+        json_object_set_new(counter, "retired", json_true());
+    return counter;
 }
 
 static json_t *no_such_counter(struct item **items, size_t count, const char *name)
@@ -381,27 +385,40 @@ static bool text_of(const json_t *request, const char *member, const char **text
     return *text != NULL && strlen(*text) <= NAME_MAX_BYTES;
 }
 
-static json_t *page(struct item **items, size_t count, size_t at, const char *prefix,
-                    size_t limit)
+struct page {
+    const char *prefix;
+    size_t limit;
+    bool all; /* those that are retired, too */
+};
+
+static json_t *page(struct item **items, size_t count, size_t at, const struct page *p)
 {
-    json_t *list = json_array();
-    size_t len = strlen(prefix);
+    enum { LOOKED_AT = 16 * CONTROL_PAGE_MAX }; /* most: callers wait meanwhile */
+    json_t *list = json_array(), *reply;
+    size_t len = strlen(p->prefix), end = at + LOOKED_AT;
+    const struct item *last = NULL;
     bool more = false;
 
     for (; at < count && !more; at++) {
         const struct item *item = items[at];
 
-        if (item->key_len < len || memcmp(item->key, prefix, len) != 0)
+        if (item->key_len < len || memcmp(item->key, p->prefix, len) != 0)
             break;
-        if (!item->applied)
+        more = json_array_size(list) == p->limit || at == end;
+        if (more)
+            break;
+        last = item;
+        if (!item->applied || (item_hidden(item) && !p->all))
             continue;
-        more = json_array_size(list) == limit;
-        if (!more && json_array_append_new(list, json_counter(item)) != 0) {
+        if (json_array_append_new(list, json_counter(item)) != 0) {
             json_decref(list);
             return NULL;
         }
     }
-    return json_pack("{s:o, s:b}", "counters", list, "more", more);
+    reply = json_pack("{s:o, s:b}", "counters", list, "more", more);
+    if (reply != NULL && more)
+        json_object_set_new(reply, "last", json_stringn(last->key, last->key_len));
+    return reply;
 }
 
 static json_t *counters_named(const struct control_view *view, const json_t *names)
@@ -432,7 +449,8 @@ static json_t *do_counters(const struct control_view *view, const json_t *reques
     const json_t *names = json_object_get(request, "names");
     const json_t *wanted = json_object_get(request, "limit");
     json_int_t limit = wanted == NULL ? CONTROL_PAGE_MAX : json_integer_value(wanted);
-    const char *prefix, *after;
+    struct page p = {.all = json_is_true(json_object_get(request, "all"))};
+    const char *after;
     struct item **items;
     size_t count, from, past;
 
@@ -440,14 +458,62 @@ static json_t *do_counters(const struct control_view *view, const json_t *reques
         return counters_named(view, names);
     if (limit < 1 || limit > CONTROL_PAGE_MAX)
         return sentence("expected a limit from 1 to 1000");
-    if (!text_of(request, "prefix", &prefix) || !text_of(request, "after", &after))
+    if (!text_of(request, "prefix", &p.prefix) || !text_of(request, "after", &after))
         return sentence("expected texts of at most 64 bytes as prefix and after");
     items = core_items(view->core, &counter_component, &count);
     if (items == NULL)
         return NULL;
-    from = first_from(items, count, prefix, false);
+    p.limit = (size_t)limit;
+    from = first_from(items, count, p.prefix, false);
     past = *after == '\0' ? 0 : first_from(items, count, after, true);
-    return page(items, count, from > past ? from : past, prefix, (size_t)limit);
+    return page(items, count, from > past ? from : past, &p);
+}
+
+/* ---- retire ---- */
+
+static json_t *refused(enum status status)
+{
+    if (status == STATUS_UNKNOWN)
+        return sentence("the node stops to recover: ask again");
+    return sentence("the node takes nothing now: tallyctl status tells why");
+}
+
+static json_t *do_retire(const struct control_view *view, const json_t *request)
+{
+    const char *name = json_string_value(json_object_get(request, "name"));
+    const char *reason;
+    const struct item *item;
+    struct core_retirement wanted = {.show =
+                                         json_is_true(json_object_get(request, "undo"))};
+    bool before;
+    enum status status;
+    struct item **items;
+    size_t count;
+
+    if (name == NULL || !name_valid(name, strlen(name)))
+        return sentence("expected a counter's name: 1 to 64 letters, digits and ._-");
+    if (!text_of(request, "reason", &reason) || !tag_valid(reason, strlen(reason)))
+        return sentence("expected a reason of at most 64 bytes");
+    if (view->about.retire.run == NULL)
+        return sentence("the node is not running: its files are left as they are");
+    items = core_items(view->core, &counter_component, &count);
+    if (items == NULL)
+        return NULL;
+    item = find_item(items, count, name);
+    if (item == NULL)
+        return no_such_counter(items, count, name);
+    before = item_hidden(item);
+    wanted.name = name;
+    wanted.name_len = (uint8_t)strlen(name);
+    wanted.reason = reason;
+    wanted.reason_len = (uint8_t)strlen(reason);
+    if (view->about.retire.run(view->about.retire.arg, &wanted, &status) != ERR_OK)
+        status = STATUS_UNKNOWN;
+    if (!status_has_number(status))
+        return refused(status);
+    return json_pack("{s:s, s:I, s:b, s:b}", "name", name, "total",
+                     (json_int_t)item->total, "retired", item_hidden(item), "changed",
+                     item_hidden(item) != before);
 }
 
 /* ---- checkpoint ---- */
@@ -466,12 +532,13 @@ static json_t *do_checkpoint(const struct control_view *view, const json_t *requ
 static const struct {
     const char *name;
     json_t *(*answer)(const struct control_view *view, const json_t *request);
-    const char *members[5]; /* that it may have beside "do"; ends with a NULL */
+    const char *members[6]; /* that it may have beside "do"; ends with a NULL */
 } requests[] = {
     {"status", do_status, {NULL}},
     {"peers", do_peers, {NULL}},
     {"get", do_get, {"name"}},
-    {"counters", do_counters, {"prefix", "after", "limit", "names"}},
+    {"counters", do_counters, {"prefix", "after", "limit", "names", "all"}},
+    {"retire", do_retire, {"name", "undo", "reason"}},
     {"checkpoint", do_checkpoint, {NULL}},
 };
 enum { REQUESTS = sizeof requests / sizeof requests[0] };

@@ -39,6 +39,11 @@
  *       behind the last one. All three members may be left out.
  *   {"do": "counters", "names": [NAME]}
  *       the same of these, at most CONTROL_NAMES_MAX, in their order; those that do not exist are left out
+ *       A counter that is retired has "retired": true, and is listed only where the request has "all": true. Where
+ *       many are left out there may be more behind "last", for "after", though fewer than the limit are told.
+ *   {"do": "retire", "name": NAME, "undo": BOOLEAN, "reason": TEXT}
+ *       leave a counter out of lists until it is counted again, or show it. "undo" and "reason" may be left out.
+ *       "name", "total", "retired", "changed": false where it was so already. It is durable then. Only from a process.
  *   {"do": "checkpoint"}
  *       "last": number of the last one now. A new one is made as soon as may be: once status has
  *       a greater number it is on disk; where nothing has changed since the last, status is soon
@@ -76,6 +81,12 @@ struct control_calls_source {
     const void *arg;
 };
 
+/* Has the node do it, as node_retire(); on an error the process stops, so that there is no answer to be relied on. */
+struct control_retire {
+    enum err (*run)(void *arg, struct core_retirement *wanted, enum status *status);
+    void *arg;
+};
+
 /* What is known beside the node. */
 struct control_about {
     const char *node_name;
@@ -86,12 +97,13 @@ struct control_about {
     const struct network *network;     /* NULL: none */
     const char *peer_listen;           /* "": none */
     struct control_calls_source calls; /* read NULL: not known */
+    struct control_retire retire;      /* run NULL: it cannot */
     const struct times *commits;       /* NULL: not known */
 };
 
 /* Answer one request; never fails but for memory (NULL): a request that makes no sense gets a reply
  * that says so. The reply is a NUL-terminated text, to be freed with free(). Nothing may be gathered.
- * Changes nothing but node_want_checkpoint(). */
+ * Changes nothing but by node_want_checkpoint() and about->retire. */
 char *control_answer(struct node *node, const struct control_about *about,
                      const char *request, size_t len);
 

@@ -211,6 +211,8 @@ static enum err apply_ops(struct core *core, const struct stream *stream,
         item = components[i]->apply(core->state[i], &op, here);
         if (item == NULL)
             return ERR_MEMORY;
+        if (op.kind != OP_ADD)
+            continue;
         if (own_key(core, &stream->key) && !here && !core->adopting &&
             (stream->own > 0 || !MUTANT(forget_lost)))
             remember(core, &op, item, block_own_place(stream, block));
@@ -487,6 +489,41 @@ enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
     waits_last(&core->unwritten_waits)->item = item;
     waits_last(&core->unwritten_waits)->number = op.before + op.value;
     core->unwritten++;
+    return CORE_WAITS;
+}
+
+enum core_verdict core_retire(struct core *core, const struct core_retirement *wanted,
+                              size_t room, enum status *status)
+{
+    const size_t c = component_index(counter_component.number);
+    const struct item *item =
+        counter_component.find(core->state[c], wanted->name, wanted->name_len);
+    struct op op = {.component = counter_component.number,
+                    .kind = wanted->show ? OP_SHOW : OP_RETIRE,
+                    .key = wanted->name,
+                    .key_len = wanted->name_len,
+                    .text = wanted->reason,
+                    .text_len = wanted->reason_len,
+                    .id = wanted->id};
+    struct item *admitted;
+
+    assert(core->gathered_count == 0);
+    *status = core_is_open(core) ? STATUS_ERROR : STATUS_UNAVAILABLE;
+    if (!core_is_open(core) || item == NULL)
+        return CORE_ANSWERED;
+    *status = core_status(core);
+    if (item_hidden(item) != wanted->show)
+        return CORE_ANSWERED; /* It is so already. */
+    *status = STATUS_UNAVAILABLE;
+    if (room < BLOCK_FIXED_MAX + BLOCK_GROUP_MAX + BLOCK_OP_MAX)
+        return CORE_ANSWERED;
+    op.value = (int64_t)item->retirement.generation + 1;
+    *status = counter_component.admit(core->state[c], &op, &admitted);
+    if (*status != STATUS_FINAL)
+        return CORE_ANSWERED;
+    op.before = item->total + item->reserved;
+    gather(core, counter_component.number, &op, admitted);
+    *status = core_status(core);
     return CORE_WAITS;
 }
 

@@ -83,6 +83,19 @@ enum core_verdict {
  * answered, and what is new is STATUS_UNAVAILABLE. ticket: the caller's, given back with the answer. */
 enum core_verdict core_count(struct core *core, const struct msg_count_req *req,
                              uint64_t ticket, size_t room, struct msg_count_rep *rep);
+/* Leave a counter out of lists, until it is counted again, or show it. */
+struct core_retirement {
+    struct id id; /* random */
+    bool show;    /* undo it */
+    uint8_t name_len, reason_len;
+    const char *name,
+        *reason; /* the caller's; valid as name_valid() and tag_valid() have it */
+};
+/* Nothing may be gathered. CORE_WAITS: it is gathered, and holds once core_written() is through. CORE_ANSWERED: it is so
+ * already, with core_status(); or it is refused: STATUS_ERROR where there is no such counter, or was retired 2^31
+ * times; STATUS_UNAVAILABLE. */
+enum core_verdict core_retire(struct core *core, const struct core_retirement *wanted,
+                              size_t room, enum status *status);
 void core_get(const struct core *core, const struct msg_get_req *req,
               struct msg_get_rep *rep);
 

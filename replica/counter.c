@@ -1,4 +1,5 @@
-/* replica/counter.c: the counter component: names and 64-bit totals, to which ops only add. */
+/* replica/counter.c: the counter component: names and 64-bit totals, to which ops only add; and whether each is
+ * retired. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,13 @@
 #include <uthash.h>
 
 #include "replica/component.h"
+#include "replica/mutant.h"
 
-enum { COUNTER_NUMBER = 1, COUNTER_VERSION = 1 };
+enum {
+    COUNTER_NUMBER = 1,
+    COUNTER_VERSION = 2,
+    VERSION_RETIREMENT = 2, /* the first with it */
+};
 
 /* The origin lets no total pass this; so no merge of origins that each keep to it in good faith comes near
  * the end of 64 bits. */
@@ -21,6 +27,7 @@ struct counter {
     UT_hash_handle hh;
     struct counter *dirty_next; /* of those that changed since the last digest */
     int64_t digested_total;     /* as the digest has it */
+    struct retirement digested_retirement;
     bool dirty, digested;
     char name[];
 };
@@ -99,12 +106,24 @@ static struct counter *counter_add(struct counters *c, const char *name, uint8_t
 
 static enum err counter_check(const struct op *op)
 {
-    if (op->kind != OP_ADD)
+    if (op->kind != OP_ADD && op->kind != OP_RETIRE && op->kind != OP_SHOW)
         return ERR_VERSION;
     if (!name_valid(op->key, op->key_len) || !tag_valid(op->text, op->text_len) ||
-        op->value > amount_max || op->value < -amount_max)
+        op->value > amount_max || op->value < (op->kind == OP_ADD ? -amount_max : 1))
         return ERR_MALFORMED;
     return ERR_OK;
+}
+
+/* What is retired has to be there. */
+static enum status admit_retirement(const struct counters *c, const struct op *op,
+                                    struct item **item)
+{
+    struct counter *counter = lookup(c, op->key, op->key_len);
+
+    if (counter == NULL || !counter->item.applied)
+        return STATUS_ERROR;
+    *item = &counter->item;
+    return STATUS_FINAL;
 }
 
 static enum status counter_admit(void *state, const struct op *op, struct item **item)
@@ -115,6 +134,8 @@ static enum status counter_admit(void *state, const struct op *op, struct item *
 
     if (counter_check(op) != ERR_OK)
         return STATUS_ERROR;
+    if (op->kind != OP_ADD)
+        return admit_retirement(c, op, item);
     counter = lookup(c, op->key, op->key_len);
     after = op->value;
     if (counter !=
@@ -144,22 +165,43 @@ static void touch(struct counters *c, struct counter *counter)
     c->dirty = counter;
 }
 
+static bool retirement_before(const struct retirement *a, const struct retirement *b)
+{
+    if (a->generation != b->generation)
+        return a->generation < b->generation;
+    if (a->hidden != b->hidden)
+        return a->hidden;
+    return a->total < b->total;
+}
+
+static void retire(struct retirement *retirement, const struct op *op)
+{
+    const struct retirement new = {.generation = (uint32_t)op->value,
+                                   .hidden = op->kind == OP_RETIRE,
+                                   .total = op->before};
+
+    if (retirement_before(retirement, &new) || MUTANT(retire_last))
+        *retirement = new;
+}
+
 static struct item *counter_apply(void *state, const struct op *op, bool admitted)
 {
     struct counters *c = state;
     struct counter *counter = lookup(c, op->key, op->key_len);
 
-    assert(op->kind == OP_ADD);
     if (counter == NULL)
         counter = counter_add(c, op->key, op->key_len);
     if (counter == NULL)
         return NULL;
     /* Unsigned: wrapping is at least the same on every node. */
-    counter->item.total = (int64_t)((uint64_t)counter->item.total + (uint64_t)op->value);
+    counter->item.total =
+        (int64_t)((uint64_t)counter->item.total + (uint64_t)op_amount(op));
+    if (op->kind != OP_ADD)
+        retire(&counter->item.retirement, op);
     counter->item.applied = true;
     touch(c, counter);
     if (admitted)
-        counter->item.reserved -= op->value;
+        counter->item.reserved -= op_amount(op);
     return &counter->item;
 }
 
@@ -222,12 +264,13 @@ static struct item **counter_sorted(void *state, size_t *count)
     return list_sort(c) ? c->list : NULL;
 }
 
-/* A counter's part of the digest: the hash of its name and total, as little-endian words. */
+/* A counter's part of the digest: the hash of its name, total and retirement, as little-endian words. */
 static void digest_part(const struct counter *counter, int64_t total,
+                        const struct retirement *retirement,
                         void (*hash)(struct hash *, const void *, size_t),
                         uint64_t part[HASH_BYTES / 8])
 {
-    uint8_t bytes[1 + NAME_MAX_BYTES + 8];
+    uint8_t bytes[1 + NAME_MAX_BYTES + 8 + 4 + 1 + 8];
     struct writer w = writer_of(bytes, sizeof bytes);
     struct hash hashed;
     struct reader r;
@@ -235,6 +278,11 @@ static void digest_part(const struct counter *counter, int64_t total,
     write_u8(&w, counter->item.key_len);
     write_bytes(&w, counter->item.key, counter->item.key_len);
     write_u64(&w, (uint64_t)total);
+    if (retirement->generation > 0) {
+        write_u32(&w, retirement->generation);
+        write_u8(&w, retirement->hidden);
+        write_u64(&w, (uint64_t)retirement->total);
+    }
     hash(&hashed, bytes, w.len);
     r = reader_of(hashed.byte, sizeof hashed.byte);
     for (size_t i = 0; i < HASH_BYTES / 8; i++)
@@ -265,12 +313,14 @@ static void counter_digest(void *state, void (*hash)(struct hash *, const void *
 
     for (struct counter *counter; (counter = c->dirty) != NULL;) {
         if (counter->digested) {
-            digest_part(counter, counter->digested_total, hash, part);
+            digest_part(counter, counter->digested_total, &counter->digested_retirement,
+                        hash, part);
             digest_add(c->digest, part, true);
         }
-        digest_part(counter, counter->item.total, hash, part);
+        digest_part(counter, counter->item.total, &counter->item.retirement, hash, part);
         digest_add(c->digest, part, false);
         counter->digested_total = counter->item.total;
+        counter->digested_retirement = counter->item.retirement;
         counter->digested = true;
         counter->dirty = false;
         c->dirty = counter->dirty_next;
@@ -283,7 +333,29 @@ static size_t counter_encoded_max(void *state)
 {
     const struct counters *c = state;
 
-    return 10 + c->count * (1 + NAME_MAX_BYTES + 10);
+    return 10 + c->count * (1 + NAME_MAX_BYTES + 10 + 5 + 1 + 10);
+}
+
+static void encode_retirement(struct writer *w, const struct retirement *retirement)
+{
+    write_varint(w, retirement->generation);
+    if (retirement->generation == 0)
+        return;
+    write_u8(w, retirement->hidden);
+    write_svarint(w, retirement->total);
+}
+
+static void decode_retirement(struct reader *r, struct retirement *retirement)
+{
+    uint64_t generation = read_varint(r);
+
+    if (generation > (uint64_t)amount_max)
+        r->bad = true;
+    if (r->bad || generation == 0)
+        return;
+    retirement->generation = (uint32_t)generation;
+    retirement->hidden = read_bool(r);
+    retirement->total = read_svarint(r);
 }
 
 static void counter_encode(void *state, struct writer *w)
@@ -304,6 +376,7 @@ static void counter_encode(void *state, struct writer *w)
         write_u8(w, list[i]->key_len);
         write_bytes(w, list[i]->key, list[i]->key_len);
         write_svarint(w, list[i]->total);
+        encode_retirement(w, &list[i]->retirement);
     }
 }
 
@@ -322,13 +395,17 @@ static enum err counter_decode(void *state, struct reader *r, unsigned version)
         uint8_t len = read_u8(r);
         const char *name = (const char *)read_bytes(r, len);
         int64_t total = read_svarint(r);
+        struct retirement retirement = {.generation = 0};
 
+        if (version >= VERSION_RETIREMENT)
+            decode_retirement(r, &retirement);
         if (r->bad || !name_valid(name, len))
             return ERR_MALFORMED;
         counter = counter_add(c, name, len);
         if (counter == NULL)
             return ERR_MEMORY;
         counter->item.total = total;
+        counter->item.retirement = retirement;
         counter->item.applied = true;
         touch(c, counter);
         if (last != NULL && item_order(&last->item, &counter->item) >= 0)

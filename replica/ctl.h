@@ -73,8 +73,8 @@ bool ctl_limit(const struct ctl *ctl, uint64_t *limit);
 
 /* ctl_state.c: from the state, as the process or the files have it. */
 ctl_run_fn ctl_status, ctl_peers, ctl_key, ctl_checkpoint;
-/* ctl_add.c */
-ctl_run_fn ctl_add;
+/* ctl_add.c, ctl_retire.c */
+ctl_run_fn ctl_add, ctl_retire;
 /* ctl_counters.c */
 ctl_run_fn ctl_get, ctl_counters;
 /* From the log's files, also of a node that runs: ctl_log.c, ctl_verify.c. */

@@ -100,8 +100,11 @@ struct taking {
 static bool take(void *arg, const struct history_count *count)
 {
     struct taking *t = arg;
-    struct change *change = change_of(t->changes, count->op, &t->memory);
+    struct change *change = NULL;
 
+    t->memory = true;
+    if (history_op(count->op) == NULL)
+        change = change_of(t->changes, count->op, &t->memory);
     if (change != NULL) {
         change->counts++;
         change->amount += count->op->value;

@@ -36,11 +36,13 @@ const struct ctl_command ctl_commands[] = {
      .args = "[PATTERN]",
      .most = 1,
      .line = "counters and totals, all or those like a pattern",
-     .text = "PATTERN is as in a shell: * ? [a-z]. Quote it.\n"
-             "\n"
-             "Example: the ten that were voted for most\n"
-             "  tallyctl counters 'vote-*' --sort total --reverse --limit 10\n",
-     .option = {CTL_OPT_SORT, CTL_OPT_REVERSE, CTL_OPT_LIMIT},
+     .text =
+         "PATTERN is as in a shell: * ? [a-z]. Quote it. Those that are retired are left\n"
+         "out but for --all.\n"
+         "\n"
+         "Example: the ten that were voted for most\n"
+         "  tallyctl counters 'vote-*' --sort total --reverse --limit 10\n",
+     .option = {CTL_OPT_SORT, CTL_OPT_REVERSE, CTL_OPT_LIMIT, CTL_OPT_ALL},
      .run = ctl_counters},
     {.name = "add",
      .args = "NAME N",
@@ -57,6 +59,20 @@ const struct ctl_command ctl_commands[] = {
          "  tallyctl add tickets -3 --reason 'test calls of Monday'\n",
      .option = {CTL_OPT_REASON, CTL_OPT_ID},
      .run = ctl_add},
+    {.name = "retire",
+     .args = "NAME...",
+     .least = 1,
+     .most = MANY,
+     .line = "hide counters until they are counted again",
+     .text =
+         "Such as the dated ones of last month. The total stays, get tells it, and the\n"
+         "log keeps it; whoever counts it again is answered as ever, and it shows again.\n"
+         "It is signed, logged and reaches all nodes. Only a running node can.\n"
+         "\n"
+         "Example:\n"
+         "  tallyctl retire tickets-20261101 tickets-20261102\n",
+     .option = {CTL_OPT_UNDO, CTL_OPT_REASON},
+     .run = ctl_retire},
     {.name = "log",
      .line = "every count: when, where, and which number was said",
      .text =

@@ -13,12 +13,19 @@ static const char *name_of(const json_t *counter)
     return json_string_value(json_object_get(counter, "name"));
 }
 
-static void print_counter(const struct ctl *ctl, const char *name, int64_t total)
+static void print_counter(const struct ctl *ctl, const char *name, int64_t total,
+                          bool retired)
 {
     if (ctl->json)
-        printf("{\"name\":\"%s\",\"total\":%" PRId64 "}\n", name, total);
+        printf("{\"name\":\"%s\",\"total\":%" PRId64 "%s}\n", name, total,
+               retired ? ",\"retired\":true" : "");
     else
-        printf("%-40s %20" PRId64 "\n", name, total);
+        printf("%-40s %20" PRId64 "%s\n", name, total, retired ? " retired" : "");
+}
+
+static bool is_retired(const json_t *counter)
+{
+    return json_is_true(json_object_get(counter, "retired"));
 }
 
 /* ---- get ---- */
@@ -47,7 +54,8 @@ enum ctl_exit ctl_get(struct ctl *ctl)
         if (words->args == 1 && !ctl->json)
             printf("%" JSON_INTEGER_FORMAT "\n", ctl_number(counter, "total"));
         else
-            print_counter(ctl, words->arg[i], ctl_number(counter, "total"));
+            print_counter(ctl, words->arg[i], ctl_number(counter, "total"),
+                          is_retired(counter));
         json_decref(counter);
     }
     return code;
@@ -58,6 +66,7 @@ enum ctl_exit ctl_get(struct ctl *ctl)
 struct counter {
     char name[NAME_MAX_BYTES + 1];
     int64_t total;
+    bool retired;
 };
 
 /* Those that match; in the order of their names unless sorted. */
@@ -66,7 +75,7 @@ struct found {
     size_t count, size;
 };
 
-static bool found_add(struct found *found, const char *name, int64_t total)
+static bool found_add(struct found *found, const char *name, int64_t total, bool retired)
 {
     if (found->count == found->size) {
         size_t size = found->size == 0 ? 256 : 2 * found->size;
@@ -80,6 +89,7 @@ static bool found_add(struct found *found, const char *name, int64_t total)
         found->size = size;
     }
     snprintf(found->list[found->count].name, sizeof found->list->name, "%s", name);
+    found->list[found->count].retired = retired;
     found->list[found->count++].total = total;
     return true;
 }
@@ -96,6 +106,7 @@ static int by_total(const void *a, const void *b)
 /* What is asked, and how far it is. */
 struct listing {
     const char *pattern; /* NULL: all */
+    bool all;            /* those that are retired, too */
     bool collect;        /* the order is not that in which they come */
     uint64_t limit, printed;
     struct found found;
@@ -115,10 +126,11 @@ static bool take_page(const struct ctl *ctl, struct listing *l, const json_t *co
         if (l->pattern != NULL && fnmatch(l->pattern, name, 0) != 0)
             continue;
         if (l->collect) {
-            if (!found_add(&l->found, name, ctl_number(counter, "total")))
+            if (!found_add(&l->found, name, ctl_number(counter, "total"),
+                           is_retired(counter)))
                 return false;
         } else if (l->printed < l->limit) {
-            print_counter(ctl, name, ctl_number(counter, "total"));
+            print_counter(ctl, name, ctl_number(counter, "total"), is_retired(counter));
             l->printed++;
         }
     }
@@ -139,17 +151,21 @@ static enum ctl_exit take_pages(struct ctl *ctl, struct listing *l)
 
     while (more && !satisfied(l)) {
         json_t *page;
-        enum ctl_exit code = ctl_request(
-            ctl,
-            json_pack("{s:s, s:s%, s:s}", "do", "counters", "prefix",
-                      l->pattern != NULL ? l->pattern : "", prefix, "after", l->after),
-            &page);
+        enum ctl_exit code =
+            ctl_request(ctl,
+                        json_pack("{s:s, s:s%, s:s, s:b}", "do", "counters", "prefix",
+                                  l->pattern != NULL ? l->pattern : "", prefix, "after",
+                                  l->after, "all", l->all),
+                        &page);
         bool taken;
 
         if (code != CTL_FINE)
             return code;
         taken = take_page(ctl, l, json_object_get(page, "counters"));
         more = json_is_true(json_object_get(page, "more"));
+        if (more)
+            snprintf(l->after, sizeof l->after, "%s",
+                     json_string_value(json_object_get(page, "last")));
         json_decref(page);
         if (!taken)
             return CTL_NOT_FINE;
@@ -164,7 +180,7 @@ static void print_found(const struct ctl *ctl, struct listing *l, bool reverse)
     for (size_t i = 0; i < f->count && l->printed < l->limit && !ctl_out_broken(); i++) {
         const struct counter *c = &f->list[reverse ? f->count - 1 - i : i];
 
-        print_counter(ctl, c->name, c->total);
+        print_counter(ctl, c->name, c->total, c->retired);
         l->printed++;
     }
 }
@@ -176,6 +192,7 @@ enum ctl_exit ctl_counters(struct ctl *ctl)
     bool by = sort != NULL && strcmp(sort, "total") == 0;
     bool reverse = words->option[CTL_OPT_REVERSE] != NULL;
     struct listing l = {.pattern = words->args > 0 ? words->arg[0] : NULL,
+                        .all = words->option[CTL_OPT_ALL] != NULL,
                         .collect = by || reverse};
     enum ctl_exit code;
 

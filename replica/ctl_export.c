@@ -45,6 +45,9 @@ static bool print_count(void *arg, const struct history_count *count)
 {
     const struct exporting *e = arg;
 
+    if (!e->json && history_op(count->op) != NULL)
+        return !ctl_out_broken(); /* No count: it would be a row with nothing to add. */
+
     if (e->json) {
         json_t *json = history_json(count);
 

@@ -398,6 +398,18 @@ const char *history_numbers(const struct history_count *count)
     return count->stream->provisional ? "PROVISIONAL" : "FINAL";
 }
 
+const char *history_op(const struct op *op)
+{
+    switch (op->kind) {
+    case OP_RETIRE:
+        return "retire";
+    case OP_SHOW:
+        return "show";
+    default:
+        return NULL;
+    }
+}
+
 /* Texts in JSON are UTF-8; a tag that is not goes as hexadecimal digits. */
 static void set_tag(json_t *json, const struct op *op)
 {
@@ -421,13 +433,14 @@ json_t *history_json(const struct history_count *count)
 
     id_format(&block->stream, stream);
     id_format(&op->id, id);
-    json = json_pack("{s:s, s:s*, s:I, s:I, s:s%, s:I, s:I, s:s*, s:s}", "stream", stream,
-                     "node", count->stream != NULL ? history_node(count, node) : NULL,
-                     "block", (json_int_t)block->number, "time_ms",
-                     (json_int_t)block->stamp_ms, "counter", op->key, (size_t)op->key_len,
-                     "amount", (json_int_t)op->value, "number",
-                     (json_int_t)(op->before + op->value), "numbers",
-                     count->stream != NULL ? history_numbers(count) : NULL, "id", id);
+    json = json_pack(
+        "{s:s, s:s*, s:I, s:I, s:s%, s:I, s:I, s:s*, s:s, s:s*}", "stream", stream,
+        "node", count->stream != NULL ? history_node(count, node) : NULL, "block",
+        (json_int_t)block->number, "time_ms", (json_int_t)block->stamp_ms, "counter",
+        op->key, (size_t)op->key_len, "amount", (json_int_t)op_amount(op), "number",
+        (json_int_t)(op->before + op_amount(op)), "numbers",
+        count->stream != NULL ? history_numbers(count) : NULL, "id", id, "op",
+        history_op(op));
     if (json != NULL)
         set_tag(json, op);
     return json;

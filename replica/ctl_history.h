@@ -73,6 +73,8 @@ enum ctl_exit history_limit(struct ctl *ctl, uint64_t *first, uint64_t *limit);
 
 /* One JSON object, as replica/ctl_json of the manual says. The caller's; NULL without memory. */
 json_t *history_json(const struct history_count *count);
+/* "retire" or "show", of an op that is no count; NULL of one that is. */
+const char *history_op(const struct op *op);
 /* "FINAL", "PROVISIONAL", or "" where it is not known. */
 const char *history_numbers(const struct history_count *count);
 /* The node's name; "?" where it is not known. */

@@ -33,13 +33,14 @@ struct printing {
 static void print_line(const struct history_count *count)
 {
     const struct op *op = count->op;
-    char when[CTL_TIME_SIZE], node[NODE_NAME_MAX + 1], numbers[5] = "";
+    char when[CTL_TIME_SIZE], node[NODE_NAME_MAX + 1], numbers[5] = "", amount[24];
 
     ctl_format_clock(count->block->stamp_ms, when);
+    snprintf(amount, sizeof amount, "%+" PRId64, op->value);
     memccpy(numbers, history_numbers(count), '\0', sizeof numbers - 1);
-    printf("%s %-8s %-16.*s %+6" PRId64 " %9" PRId64 " %-5s ", when,
-           history_node(count, node), op->key_len, op->key, op->value,
-           op->before + op->value,
+    printf("%s %-8s %-16.*s %6s %9" PRId64 " %-5s ", when, history_node(count, node),
+           op->key_len, op->key, history_op(op) != NULL ? history_op(op) : amount,
+           op->before + op_amount(op),
            strcmp(numbers, "PROV") == 0 ? "PROV." : history_numbers(count));
     ctl_print_text(op->text, op->text_len);
     putchar('\n');

@@ -38,6 +38,8 @@ const struct ctl_option_row ctl_option_rows[CTL_OPTIONS] = {
     [CTL_OPT_NEW_KEY] = {"new-key", 0, NULL, NULL,
                          "make a key, where the node's is lost"},
     [CTL_OPT_SKIP] = {"skip", 0, "N", NULL, "numbers that may have been said since"},
+    [CTL_OPT_ALL] = {"all", 0, NULL, NULL, "those that are retired, too"},
+    [CTL_OPT_UNDO] = {"undo", 0, NULL, NULL, "show what was retired"},
 };
 
 bool ctl_option_is_general(enum ctl_option option)

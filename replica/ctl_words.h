@@ -31,6 +31,8 @@ enum ctl_option {
     CTL_OPT_KEY,
     CTL_OPT_NEW_KEY,
     CTL_OPT_SKIP,
+    CTL_OPT_ALL,
+    CTL_OPT_UNDO,
     CTL_OPTIONS
 };
 

@@ -52,7 +52,8 @@
     X(accept_stale, "messages that were heard before are taken again")                  \
     X(skip_run, "and those of an earlier process")                                      \
     X(skip_copies, "counts are answered before other nodes hold them")                  \
-    X(keep_window, "what a failed read was to replace is read")
+    X(keep_window, "what a failed read was to replace is read")                         \
+    X(retire_last, "of retirements the last to arrive counts")
 
 #define MUTANTS(X) NODE_MUTANTS(X) CLUSTER_MUTANTS(X)
 

@@ -321,6 +321,18 @@ enum err node_commit(struct node *node, struct node_time now)
     return ERR_OK;
 }
 
+enum err node_retire(struct node *node, const struct core_retirement *wanted,
+                     struct node_time now, enum status *status)
+{
+    enum err err = node_commit(node, now);
+
+    *status = STATUS_UNKNOWN;
+    if (err != ERR_OK ||
+        core_retire(node->core, wanted, wal_room(node->wal), status) == CORE_ANSWERED)
+        return err;
+    return node_commit(node, now);
+}
+
 /* ---- segments and checkpoints ---- */
 
 static uint64_t last_lsn(const struct node *node)

@@ -48,6 +48,9 @@ void node_close(struct node *node);
  * before. Errors: as node_commit(). */
 enum err node_count(struct node *node, const struct msg_count_req *req, uint64_t ticket,
                     struct node_time now);
+/* As core_retire(), durable when it returns. Commits what was gathered before. Errors: as node_commit(). */
+enum err node_retire(struct node *node, const struct core_retirement *wanted,
+                     struct node_time now, enum status *status);
 void node_get(const struct node *node, const struct msg_get_req *req,
               struct msg_get_rep *rep);
 

@@ -468,6 +468,19 @@ static void control_reply(struct state *s, nng_msg *request)
         log_warn("cannot answer tallyctl: %s", nng_strerror(failed));
 }
 
+/* For tallyctl: durable before it is told. */
+static enum err retire(void *arg, struct core_retirement *wanted, enum status *status)
+{
+    struct state *s = arg;
+    enum err err;
+
+    randombytes_buf(&wanted->id, sizeof wanted->id);
+    err = node_retire(s->node, wanted, time_now(), status);
+    if (err != ERR_OK)
+        state_fail(s, err);
+    return err;
+}
+
 static void on_control_readable(uv_poll_t *poll, int status, int events)
 {
     struct state *s = poll->data;
@@ -479,7 +492,8 @@ static void on_control_readable(uv_poll_t *poll, int status, int events)
         return;
     control_reply(s, msg);
     nng_msg_free(msg);
-    settle(s); /* It may have asked for a checkpoint. */
+    if (s->exit_code == STATE_EXIT_OK)
+        settle(s); /* It may have asked for a checkpoint. */
 }
 
 static void on_term(uv_signal_t *signal, int number)
@@ -675,6 +689,7 @@ static enum err open_node(struct state *s)
                                       .started_ms = start.wall_ms,
                                       .network = s->network,
                                       .peer_listen = s->conf->peer_listen,
+                                      .retire = {retire, s},
                                       .calls = s->calls,
                                       .commits = gauges_commits(s->gauges)};
     sodium_memzero(&config.core.key, sizeof config.core.key);

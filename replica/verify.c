@@ -309,7 +309,7 @@ static void count_block(struct verify_report *report, const struct block *block)
 
     report->blocks++;
     while (block_next_op(&cursor, &op))
-        report->counts++;
+        report->counts += op.kind == OP_ADD;
 }
 
 /* A block that contradicts the one held: it is kept as proof that its stream forks. */

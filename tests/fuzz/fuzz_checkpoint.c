@@ -4,8 +4,8 @@
  *   odd   u16 length of the state, the state, and the node's own part: header, signature
  *         and hash are made to fit, so that what decodes them is reached
  *
- * What is loaded encodes to what it was loaded from, unless that lacks a component; and
- * so does what is loaded from that. */
+ * What is loaded encodes to what it was loaded from, unless that lacks a component or has
+ * an older version of it; and so does what is loaded from that. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,9 +108,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool wrapped = read_u8(&r) % 2 != 0;
     size_t state_len = wrapped ? read_u16(&r) : 0, len, again_len, third_len;
     struct core *core;
+    bool older; /* version 1 of the counters, without any: version 2 is as long then */
 
     if (r.bad || state_len > r.left || r.left > sizeof file / 4)
         return 0;
+    older = state_len > 1 && r.at[state_len - 2] == 1 && r.at[state_len - 1] == 0;
     if (wrapped) {
         len = wrap(file, sizeof file, r.at, state_len, r.at + state_len,
                    r.left - state_len, &crypto);
@@ -123,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     again_len = save(core, &config, again, sizeof again);
     core_free(core);
-    if (wrapped && again_len == len && memcmp(again, file, len) != 0)
+    if (wrapped && again_len == len && !older && memcmp(again, file, len) != 0)
         abort();
     if (wrapped && again_len < len)
         abort();

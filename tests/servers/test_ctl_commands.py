@@ -17,9 +17,10 @@ from test_tallyctl import commands, snapshot
 
 # What stands behind a command where it needs something.
 WORDS = {"get": ["votes"], "config": ["show"], "add": ["votes", "1", "--reason", "test"],
-         "backup": ["/nowhere/backup"], "restore": ["/nowhere/backup"]}
+         "backup": ["/nowhere/backup"], "restore": ["/nowhere/backup"],
+         "retire": ["votes", "--undo"]}
 # Those that only a running node can do: 3 where it does not run. status ends with 3 as well, and tells.
-ONLINE = {"peers", "checkpoint", "add"}
+ONLINE = {"peers", "checkpoint", "add", "retire"}
 # doctor's verdict is the machine's, too.
 ANY = {"doctor"}
 # Those that go on until somebody ends them: test_watch.py, test_top.py.

@@ -213,6 +213,8 @@ static void push_op(struct archive *a, struct archived *block, const struct op *
         broken("a block says that counter %u stood at %" PRId64
                " before it, and there it was %" PRId64,
                counter, op->before, held_total(seen, counter) + own);
+    if (op->kind != OP_ADD)
+        return;
     block->total[counter] += op->value;
     a->counts = room(a->counts, a->count_count, &a->count_size, sizeof *a->counts);
     a->counts[a->count_count] = (struct archived_count){.block = block,

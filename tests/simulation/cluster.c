@@ -82,6 +82,7 @@ static void draw_plan(struct cluster *c)
     draw_faults(c, &r);
     draw_nodes(c, &r);
     p->real_crypto = c->options->seed % 10 == 0;
+    p->retires = c->options->seed % 8 >= 6;
     p->call_ms = rng_wide(&r, 200, 8000);
     p->burst_ms = rng_wide(&r, 20 * 1000, 300 * 1000);
     p->burst_calls = rng_wide(&r, 50, 3000);
@@ -330,6 +331,7 @@ static void begin(struct cluster *c)
     rng_seed(&c->load, c->options->seed, 13);
     rng_seed(&c->fault, c->options->seed, 14);
     rng_seed(&c->net, c->options->seed, 15);
+    rng_seed(&c->retire, c->options->seed, 16);
     draw_plan(c);
     c->crypto = c->plan.real_crypto ? &crypto_real : &crypto_fast;
     draw_keys(c);
@@ -410,8 +412,10 @@ static void print(const struct sim_result *sum)
     printf("nodes        %" PRIu64 "; starts %" PRIu64 ", recoveries %" PRIu64 "\n",
            f->nodes, f->starts, f->recoveries);
     printf("calls        %" PRIu64 "; counts asked %" PRIu64 ", answered %" PRIu64
-           ", UNKNOWN %" PRIu64 ", UNAVAILABLE %" PRIu64 "; gets %" PRIu64 "\n",
-           f->calls, f->asked, f->answered, f->unknown, f->unavailable, f->gets);
+           ", UNKNOWN %" PRIu64 ", UNAVAILABLE %" PRIu64 "; gets %" PRIu64
+           "; retired or shown %" PRIu64 "\n",
+           f->calls, f->asked, f->answered, f->unknown, f->unavailable, f->gets,
+           f->retired);
     printf("blocks       %" PRIu64 " with %" PRIu64 " counts in %" PRIu64
            " streams, of which %" PRIu64 " fork; %" PRIu64
            " checkpoints gone over to, %" PRIu64 " nodes stuck\n",

@@ -55,7 +55,8 @@ enum cluster_fault { CLUSTER_FAULTS(CLUSTER_FAULT_NUMBER) CLUSTER_FAULT_COUNT };
 
 /* All of them numbers of 64 bits. */
 struct cluster_figures {
-    uint64_t nodes, calls, asked, answered, unknown, unavailable, refused, repeats, gets;
+    uint64_t nodes, calls, asked, answered, unknown, unavailable, refused, repeats, gets,
+        retired;
     uint64_t starts, recoveries, blocks, counts, streams, forked, adopted, stuck;
     uint64_t messages, bytes, dropped, checks, replays;
     uint64_t equal_ms,
@@ -78,6 +79,7 @@ struct cluster_plan {
     uint32_t error_rate;
     unsigned loss, twice; /* of 1000 messages */
     uint64_t delay_ms;    /* the longest way */
+    bool retires;         /* counters are retired now and then */
     unsigned copies;      /* that an answer waits for */
     uint64_t copies_wait_ms;
     bool late[NODES_MAX];
@@ -197,7 +199,7 @@ struct cluster {
     struct cluster_figures *figures;
     struct cluster_plan plan;
     uint64_t now_ms, end_ms, calm_ms, equal_ms;
-    struct rng rng, load, fault, net;
+    struct rng rng, load, fault, net, retire;
     bool calm;
     struct schedule schedule;
 
@@ -257,6 +259,8 @@ void load_burst(struct cluster *c);
 void load_count(struct member *m);
 /* The process takes up to `most` of the counts that wait for it, and answers. */
 enum err load_take(struct member *m, size_t most);
+/* Now and then retire a counter, or show it again. Nothing may be gathered. */
+enum err load_retire(struct member *m);
 void load_answered(struct member *m, struct ask *ask, const struct msg_count_rep *rep);
 /* The process is there, or is gone. */
 void load_connected(struct member *m);

@@ -47,11 +47,12 @@ static void clear(struct asks *list)
 
 /* ---- callers ---- */
 
-static void name_counter(struct cluster *c, struct msg_count_req *req)
+static void name_counter(const struct cluster *c, struct rng *rng,
+                         struct msg_count_req *req)
 {
     /* Few are counted often, most now and then. */
-    uint64_t most = rng_between(&c->load, 1, c->plan.counters);
-    unsigned counter = (unsigned)rng_below(&c->load, most);
+    uint64_t most = rng_between(rng, 1, c->plan.counters);
+    unsigned counter = (unsigned)rng_below(rng, most);
     int len = snprintf(req->name, sizeof req->name, "c%02u", counter);
     size_t want = 3 + (counter * 17U) % 50;
 
@@ -78,7 +79,7 @@ static void ask_for(struct member *m, unsigned tag_max)
         ask->tries = 1;
     } else {
         rng_bytes(&c->load, &ask->req.id, sizeof ask->req.id);
-        name_counter(c, &ask->req);
+        name_counter(c, &c->load, &ask->req);
         ask->req.amount =
             rng_chance(&c->load, 1, 8) ? (int32_t)rng_below(&c->load, 41) - 20 : 1;
         ask->req.tag_len = (uint8_t)tag_max;
@@ -112,7 +113,7 @@ static void get(struct member *m)
     struct msg_get_req req = {.name_len = 0};
     struct msg_get_rep rep;
 
-    name_counter(c, &counter);
+    name_counter(c, &c->load, &counter);
     req.name_len = counter.name_len;
     memcpy(req.name, counter.name, sizeof req.name);
     node_get(m->process, &req, &rep);
@@ -168,6 +169,49 @@ enum err load_take(struct member *m, size_t most)
         err = node_count(m->process, &ask->req, (uint64_t)(uintptr_t)ask, member_time(m));
     }
     return err;
+}
+
+/* What was just written holds here: nothing was counted since. */
+static void check_retired(struct member *m, const struct core_retirement *wanted)
+{
+    const struct item *item;
+    size_t count, i = 0;
+    struct item **items = core_items(node_core(m->process), &counter_component, &count);
+
+    while (i < count && (items[i]->key_len != wanted->name_len ||
+                         memcmp(items[i]->key, wanted->name, wanted->name_len) != 0))
+        i++;
+    item = i < count ? items[i] : NULL;
+    if (item == NULL || item_hidden(item) == wanted->show)
+        broken("a counter that was %s is not", wanted->show ? "shown" : "retired");
+}
+
+enum err load_retire(struct member *m)
+{
+    struct cluster *c = m->cluster;
+    struct core_retirement wanted = {.reason = ""};
+    struct msg_count_req counter = {.amount = 0};
+    enum status status;
+    enum err err;
+
+    if (!c->plan.retires || c->calm || m->node == c->plan.witness ||
+        !rng_chance(&c->retire, 1, 20))
+        return ERR_OK;
+    rng_bytes(&c->retire, &wanted.id, sizeof wanted.id);
+    wanted.show = rng_chance(&c->retire, 1, 4);
+    name_counter(c, &c->retire, &counter);
+    wanted.name = counter.name;
+    wanted.name_len = counter.name_len;
+    err = node_retire(m->process, &wanted, member_time(m), &status);
+    if (err != ERR_OK || simdisk_dead(m->disk))
+        return err;
+    if (status_has_number(status)) {
+        c->figures->retired++;
+        check_retired(m, &wanted);
+    } else if (status != STATUS_ERROR && status != STATUS_UNAVAILABLE) {
+        broken("a retirement is answered with status %d", (int)status);
+    }
+    return ERR_OK;
 }
 
 static void again_later(struct member *m, struct ask *ask)

@@ -541,6 +541,10 @@ void member_turn(struct member *m)
         err = take_packets(m);
     if (err == ERR_OK && !simdisk_dead(m->disk))
         err = node_commit(m->process, member_time(m));
+    if (err == ERR_OK && !simdisk_dead(m->disk)) {
+        ledger_applied(&m->ledger);
+        err = load_retire(m);
+    }
     if (!alive(m, err)) {
         member_bury(m, false);
         return;

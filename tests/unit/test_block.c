@@ -222,7 +222,14 @@ Test(block, what_only_a_newer_version_knows_is_told_from_what_is_wrong)
 {
     cr_expect_eq(decode_op(1, "a", 1, OP_ADD, 1, "", 0), ERR_OK);
     cr_expect_eq(decode_op(2, "a", 1, OP_ADD, 1, "", 0), ERR_VERSION, "a component");
-    cr_expect_eq(decode_op(1, "a", 1, OP_ADD + 1, 1, "", 0), ERR_VERSION, "an operation");
+    cr_expect_eq(decode_op(1, "a", 1, OP_SHOW + 1, 1, "", 0), ERR_VERSION,
+                 "an operation");
+    for (uint8_t kind = OP_RETIRE; kind <= OP_SHOW; kind++) {
+        cr_expect_eq(decode_op(1, "a", 1, kind, 1, "why", 3), ERR_OK);
+        cr_expect_eq(decode_op(1, "a", 1, kind, 0, "", 0), ERR_MALFORMED);
+        cr_expect_eq(decode_op(1, "a", 1, kind, (INT64_C(1) << 31) + 1, "", 0),
+                     ERR_MALFORMED);
+    }
     cr_expect_eq(decode_op(1, "a b", 3, OP_ADD, 1, "", 0), ERR_MALFORMED);
     cr_expect_eq(decode_op(1, "", 0, OP_ADD, 1, "", 0), ERR_MALFORMED);
     cr_expect_eq(decode_op(1, "a", 1, OP_ADD, 1, "\n", 1), ERR_MALFORMED);

@@ -102,10 +102,10 @@ static void expect_golden_state(struct core *of)
 
 /* ---- golden file ---- */
 
-Test(checkpoint, one_of_format_1_is_read)
+static void expect_golden(const char *name)
 {
     size_t len;
-    uint8_t *golden = golden_read(TESTS_DIR, "checkpoint-1", &len);
+    uint8_t *golden = golden_read(TESTS_DIR, name, &len);
     struct checkpoint c;
     struct core *into;
 
@@ -120,6 +120,12 @@ Test(checkpoint, one_of_format_1_is_read)
     free(golden);
 }
 
+Test(checkpoint, one_of_format_1_is_read_with_counters_of_each_version)
+{
+    expect_golden("checkpoint-1");
+    expect_golden("checkpoint-1-counter-2");
+}
+
 Test(checkpoint, the_same_state_makes_the_same_bytes_as_ever)
 {
     const uint8_t *bytes;
@@ -128,7 +134,8 @@ Test(checkpoint, the_same_state_makes_the_same_bytes_as_ever)
     cr_assert_eq(CHECKPOINT_FORMAT, 1, "a new format needs a new golden file");
     make(1);
     bytes = memory_disk_bytes(disk, FIRST, &size);
-    cr_expect_eq(golden_differs(TESTS_DIR, "checkpoint-1", bytes, size), -1);
+    cr_assert_eq(counter_component.version, 2, "so does a new version of a component");
+    cr_expect_eq(golden_differs(TESTS_DIR, "checkpoint-1-counter-2", bytes, size), -1);
 }
 
 /* ---- making and loading ---- */

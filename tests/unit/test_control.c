@@ -150,9 +150,9 @@ Test(control, counters_come_in_order_and_in_pages)
            "{\"name\":\"vote-2\",\"total\":2}],\"more\":false}");
     expect("{\"do\": \"counters\", \"limit\": 2}",
            "{\"counters\":[{\"name\":\"B\",\"total\":6},{\"name\":\"a\",\"total\":3}],"
-           "\"more\":true}");
+           "\"more\":true,\"last\":\"a\"}");
     expect("{\"do\": \"counters\", \"limit\": 1, \"after\": \"a\"}",
-           "{\"counters\":[{\"name\":\"b\",\"total\":1}],\"more\":true}");
+           "{\"counters\":[{\"name\":\"b\",\"total\":1}],\"more\":true,\"last\":\"b\"}");
     expect("{\"do\": \"counters\", \"after\": \"vote-100\"}",
            "{\"counters\":[{\"name\":\"vote-2\",\"total\":2}],\"more\":false}");
     expect("{\"do\": \"counters\", \"after\": \"vote-2\"}",
@@ -162,7 +162,7 @@ Test(control, counters_come_in_order_and_in_pages)
            "\"total\":4}],\"more\":false}");
     expect(
         "{\"do\": \"counters\", \"prefix\": \"vote-\", \"after\": \"vote-1\", \"limit\": 1}",
-        "{\"counters\":[{\"name\":\"vote-10\",\"total\":4}],\"more\":true}");
+        "{\"counters\":[{\"name\":\"vote-10\",\"total\":4}],\"more\":true,\"last\":\"vote-10\"}");
     expect("{\"do\": \"counters\", \"prefix\": \"w\"}",
            "{\"counters\":[],\"more\":false}");
     expect("{\"do\": \"counters\", \"limit\": 0}",
@@ -269,9 +269,44 @@ Test(control, the_largest_page_fits_into_a_reply)
     }
     cr_assert_eq(node_commit(folder.node, (struct node_time){1, 1}), ERR_OK);
     reply = answer("{\"do\": \"counters\"}");
-    cr_expect_str_eq(reply + strlen(reply) - strlen(",\"more\":true}"),
-                     ",\"more\":true}");
+    cr_expect_not_null(strstr(reply, ",\"more\":true,\"last\":\""));
     free(reply);
+}
+
+static enum err run_retire(void *arg, struct core_retirement *wanted, enum status *status)
+{
+    (void)arg;
+    randombytes_buf(&wanted->id, sizeof wanted->id);
+    return node_retire(folder.node, wanted, (struct node_time){1, 1}, status);
+}
+
+Test(control,
+     one_that_is_retired_is_listed_only_where_all_are_asked_for_and_until_it_is_counted)
+{
+    node_folder_count(&folder, "hits", 1, "");
+    node_folder_count(&folder, "old", 1, "");
+    expect("{\"do\": \"retire\", \"name\": \"old\"}",
+           "{\"error\":\"the node is not running: its files are left as they are\"}");
+    about.retire.run = run_retire;
+    expect("{\"do\": \"retire\", \"name\": \"old\", \"reason\": \"why\"}",
+           "{\"name\":\"old\",\"total\":1,\"retired\":true,\"changed\":true}");
+    expect("{\"do\": \"retire\", \"name\": \"old\"}",
+           "{\"name\":\"old\",\"total\":1,\"retired\":true,\"changed\":false}");
+    expect(
+        "{\"do\": \"retire\", \"name\": \"olt\"}",
+        "{\"error\":\"nothing was ever counted under the name olt: did you mean old?\"}");
+    expect("{\"do\": \"counters\"}",
+           "{\"counters\":[{\"name\":\"hits\",\"total\":1}],\"more\":false}");
+    expect(
+        "{\"do\": \"counters\", \"all\": true, \"after\": \"hits\"}",
+        "{\"counters\":[{\"name\":\"old\",\"total\":1,\"retired\":true}],\"more\":false}");
+    expect("{\"do\": \"retire\", \"name\": \"old\", \"undo\": true}",
+           "{\"name\":\"old\",\"total\":1,\"retired\":false,\"changed\":true}");
+    expect("{\"do\": \"retire\", \"name\": \"old\"}",
+           "{\"name\":\"old\",\"total\":1,\"retired\":true,\"changed\":true}");
+    node_folder_count(&folder, "old", 1, "");
+    expect("{\"do\": \"get\", \"name\": \"old\"}", "{\"name\":\"old\",\"total\":2}");
+    about.retire.run = NULL;
 }
 
 Test(control, a_checkpoint_is_made_when_asked_for_if_anything_changed)

@@ -1105,11 +1105,11 @@ Test(core, saved_bytes_cut_anywhere_are_malformed)
         cr_expect_eq(load(bytes, state, cut), ERR_MALFORMED, "own cut at %zu", cut);
 }
 
-/* The counter's part is: number 1, version 1, one name "a", total 1 as zigzag. */
+/* The counter's part is: number 1, version 2, one name "a", total 1 as zigzag, never retired. */
 Test(core,
      a_component_that_stands_twice_is_malformed_and_one_unknown_is_of_a_newer_version)
 {
-    static const uint8_t part[] = {1, 1, 1, 1, 'a', 2};
+    static const uint8_t part[] = {1, 2, 1, 1, 'a', 2, 0};
     uint8_t bytes[1024];
     size_t state;
 
@@ -1123,7 +1123,7 @@ Test(core,
     bytes[state] = 2;
     cr_expect_eq(load(bytes, state + sizeof part, 0), ERR_VERSION);
     bytes[state - sizeof part - 1] = 1;
-    bytes[state - sizeof part + 1] = 2;
+    bytes[state - sizeof part + 1] = 3;
     cr_expect_eq(load(bytes, state, 0), ERR_VERSION, "its version");
 }
 

@@ -176,7 +176,7 @@ Test(counter, what_cannot_be_applied_is_refused_before_it_is_logged)
     cr_expect_eq(counter->check(&op), ERR_MALFORMED);
     cr_expect_eq(counter->admit(state, &op, &item), STATUS_ERROR);
     op = add("a", 1);
-    op.kind = OP_ADD + 1;
+    op.kind = OP_SHOW + 1;
     cr_expect_eq(counter->check(&op), ERR_VERSION);
     cr_expect_eq(counter->admit(state, &op, &item), STATUS_ERROR);
 }
@@ -241,7 +241,7 @@ Test(counter, what_was_encoded_is_decoded_and_reservations_are_not_part_of_it)
     admit("waits", 1, &item);
     admit("a", 1, &item);
     len = encode(state);
-    cr_assert_eq(decode(len, 1), ERR_OK);
+    cr_assert_eq(decode(len, counter->version), ERR_OK);
     cr_expect_eq(total(other, "a"), 300);
     cr_expect_eq(total(other, "b"), INT64_MIN);
     cr_expect_eq(total(other, "zero"), 0);
@@ -288,6 +288,144 @@ Test(counter, an_encoding_that_is_not_the_one_is_malformed)
         memcpy(bytes, bad[i].bytes, bad[i].len);
         cr_expect_eq(decode(bad[i].len, 1), ERR_MALFORMED, "%zu", i);
     }
+}
+
+/* ---- retirement ---- */
+
+static void put(void *to, const char *name, enum op_kind kind, int64_t generation,
+                int64_t before)
+{
+    struct op op = add(name, generation);
+
+    op.kind = (uint8_t)kind;
+    op.before = before;
+    cr_assert_not_null(counter->apply(to, &op, false));
+}
+
+static bool hidden(const void *of, const char *name)
+{
+    const struct item *item = counter->find(of, name, strlen(name));
+
+    cr_assert_not_null(item);
+    return item_hidden(item);
+}
+
+Test(counter, one_that_is_retired_is_hidden_until_it_is_counted_again_and_keeps_its_total)
+{
+    apply(state, "a", 7);
+    cr_expect_not(hidden(state, "a"));
+    put(state, "a", OP_RETIRE, 1, 7);
+    cr_expect(hidden(state, "a"));
+    cr_expect_eq(total(state, "a"), 7);
+    apply(state, "a", 1);
+    cr_expect_not(hidden(state, "a"));
+    put(state, "a", OP_RETIRE, 2, 8);
+    cr_expect(hidden(state, "a"));
+    put(state, "a", OP_SHOW, 3, 8);
+    cr_expect_not(hidden(state, "a"));
+    cr_expect_eq(total(state, "a"), 8);
+}
+
+Test(counter, what_its_retirer_had_not_seen_shows_it_wherever_it_comes_before_or_after)
+{
+    apply(state, "a", 7);
+    put(state, "a", OP_RETIRE, 1, 7);
+    apply(state, "a", 5); /* counted elsewhere, by a node that had not seen it */
+    apply(other, "a", 5);
+    put(other, "a", OP_RETIRE, 1, 7);
+    cr_expect_not(hidden(other, "a"));
+    apply(other, "a", 7);
+    cr_expect_not(hidden(state, "a"));
+    cr_expect_not(hidden(other, "a"));
+}
+
+/* Streams arrive in any order. */
+Test(counter, retirements_come_to_the_same_in_every_order)
+{
+    static const struct {
+        uint8_t kind;
+        int64_t value, before;
+    } ops[] = {{OP_ADD, 3, 0},    {OP_RETIRE, 1, 3}, {OP_SHOW, 2, 3},
+               {OP_RETIRE, 2, 3}, {OP_RETIRE, 2, 8}, {OP_ADD, 5, 3}};
+    enum { OPS = sizeof ops / sizeof *ops, ORDERS = 720 };
+    static uint8_t first[256];
+    struct hash digest, first_digest;
+    size_t first_len = 0;
+
+    for (int order = 0; order < ORDERS; order++) {
+        bool taken[OPS] = {false};
+        int left = order;
+        size_t len;
+
+        counter->destroy(state);
+        state = counter->create(100);
+        for (int i = 0; i < OPS; i++) {
+            int nth = left % (OPS - i), at = 0;
+
+            left /= OPS - i;
+            for (;; at++)
+                if (!taken[at] && nth-- == 0)
+                    break;
+            taken[at] = true;
+            put(state, "a", ops[at].kind, ops[at].value, ops[at].before);
+            if (i == OPS / 2)
+                counter->digest(state, crypto_real.hash, &digest);
+        }
+        len = encode(state);
+        counter->digest(state, crypto_real.hash, &digest);
+        if (order == 0) {
+            memcpy(first, bytes, len);
+            first_len = len;
+            first_digest = digest;
+        }
+        cr_expect_eq(len, first_len);
+        cr_expect_arr_eq(bytes, first, first_len);
+        cr_expect(hash_equal(&digest, &first_digest));
+    }
+    cr_expect_not(hidden(state, "a"),
+                  "of two that did not see each other the one to show");
+}
+
+Test(counter, a_retirement_is_in_the_encoding_and_in_the_digest)
+{
+    struct hash before, after;
+
+    apply(state, "a", 7);
+    apply(state, "b", 1);
+    counter->digest(state, crypto_real.hash, &before);
+    put(state, "a", OP_RETIRE, 1, 7);
+    counter->digest(state, crypto_real.hash, &after);
+    cr_expect_not(hash_equal(&before, &after));
+    cr_assert_eq(decode(encode(state), counter->version), ERR_OK);
+    cr_expect(hidden(other, "a"));
+    cr_expect_not(hidden(other, "b"));
+    counter->digest(other, crypto_real.hash, &before);
+    cr_expect(hash_equal(&before, &after));
+}
+
+Test(counter, version_1_knew_no_retirements)
+{
+    static const uint8_t old[] = {1, 1, 'a', 14};
+
+    memcpy(bytes, old, sizeof old);
+    cr_assert_eq(decode(sizeof old, 1), ERR_OK);
+    cr_expect_eq(total(other, "a"), 7);
+    cr_expect_not(hidden(other, "a"));
+    cr_expect_eq(encode(other), sizeof old + 1);
+}
+
+Test(counter, what_is_not_there_is_not_retired)
+{
+    struct op op = add("a", 1);
+    struct item *item;
+
+    op.kind = OP_RETIRE;
+    cr_expect_eq(counter->admit(state, &op, &item), STATUS_ERROR);
+    admit("a", 1, &item);
+    cr_expect_eq(counter->admit(state, &op, &item), STATUS_ERROR, "only reserved yet");
+    apply(state, "a", 1);
+    cr_expect_eq(counter->admit(state, &op, &item), STATUS_FINAL);
+    cr_expect_eq(item->reserved, 1);
 }
 
 Test(counter, a_newer_version_is_told_as_such_and_version_0_is_none)
