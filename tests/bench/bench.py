@@ -102,7 +102,7 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.makedirs(BENCH, exist_ok=True)
-    if "counts" in options.parts and (why := Redis.missing()):
+    if {"counts", "recovery"} & set(options.parts) and (why := Redis.missing()):
         settings.redis = False
         report.note(f"rows beside Redis are left out: {why}")
     if why := pictures.missing():

@@ -127,31 +127,52 @@ class Redis:
     def __init__(self):
         self.folder = new_folder("redis")
         self.socket = os.path.join(self.folder, "s")
+        self.program = os.path.join(self.folder, "redis-server")
+        self.log = os.path.join(self.folder, "redis.log")
         self.port = free_port()
-        self.process = None
+        self.process, self.starts = None, 0
 
     def __enter__(self):
-        program = os.path.join(self.folder, "redis-server")
-        os.symlink(REDIS_PROGRAM, program)
-        with open(os.path.join(self.folder, "redis.log"), "w", encoding="utf-8") as log:
+        os.symlink(REDIS_PROGRAM, self.program)
+        self.start()
+        return self
+
+    def start(self):
+        """Start it and wait until it answers, so that it has read its log."""
+        with open(self.log, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [program, "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", self.socket,
+                [self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", self.socket,
                  "--dir", self.folder, "--appendonly", "yes", "--appendfsync", "always", "--save", "",
                  "--maxclients", "4000", "--daemonize", "no"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=die_with_parent)
+        self.starts += 1
         try:
-            eventually(lambda: os.path.exists(self.socket) or self.process.poll() is not None, 20,
-                       "Redis listens")
-            self.ask("-s", self.socket, clients=1, requests=10)
+            eventually(lambda: self.said().count("now ready to accept connections at") == self.starts or
+                       self.process.poll() is not None, 60, "Redis serves")
+            if self.process.returncode is not None:
+                raise Failed("Redis ended")
         except (AssertionError, Failed) as error:
             end(self.process)
-            raise Failed(f"Redis does not serve: {error}") from None
-        return self
+            raise Failed(f"{error}:\n{self.said()}") from None
+
+    def said(self):
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            return log.read()
 
     def __exit__(self, *_):
         end(self.process)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def recover(self, counts):
+        """Seconds that a start takes to read a log of so many increments, as Redis says it."""
+        text(begin(REDIS_BENCHMARK, "-s", self.socket, "-c", 10, "-n", counts, "-P", 1000, "-q", "INCR", "load"))
+        end(self.process)
+        self.start()
+        took = re.search(r"DB loaded from append only file: ([\d.]+) seconds", self.said())
+        if not took:
+            raise Failed(f"Redis does not say how long it took:\n{self.said()}")
+        return float(took.group(1))
 
     def ask(self, *where, clients, requests):
         """Increments of one key. Returns rate, p50_us, p99_us, spread as bench_ipc's."""
