@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import random
 import re
 import shutil
 import signal
@@ -127,6 +128,39 @@ class Watch(Cluster):
             again.until(lambda line: line["total"] == 17)
             again.end()
             self.assertEqual(again.amount("votes"), rest)
+
+    def test_everything_is_killed_under_load_and_each_count_is_told_once(self):
+        a, b = self.cluster(2)
+        watcher = self.ready(a)
+        told = []
+        loads = [load(node, name, 2000, rate=150) for node, name in ((a, "x"), (b, "y"), (a, "z"))]
+        for round_ in range(9):
+            last = len(watcher.seen)
+            if round_ % 3 == 0:
+                a.kill()
+                a.launch()
+            elif round_ % 3 == 1:
+                os.kill(a.state_pid(), signal.SIGKILL)
+            else:
+                self.assertEqual(watcher.end(random.choice((signal.SIGINT, signal.SIGTERM))), 0)
+                told += watcher.seen
+                watcher = Watcher(self, a, "--from", watcher.heard(r"--from (\S+)\n").group(1))
+                last = 0
+            watcher.until(lambda _: len(watcher.seen) > last + 5, 60)
+        for process in loads:
+            process.wait(seconds(60))
+        eventually(lambda: a.counters() == b.counters(), 30, "both have the same counters")
+        counted = {line["name"]: line["total"] for line in map(json.loads, a.counters().splitlines())}
+        del counted["ready"]
+
+        def sums():
+            while not watcher.lines.empty():
+                watcher.line()
+            return {name: sum(line["amount"] for line in told + watcher.seen if line["counter"] == name)
+                    for name in counted}
+        eventually(lambda: sum(sums().values()) >= sum(counted.values()), 20, "all is told")
+        self.assertEqual(watcher.end(), 0)
+        self.assertEqual(sums(), counted)
 
     def test_all_that_changed_long_ago_is_told_in_pieces_from_any_line_on(self):
         node = self.node(scripts="").start()
