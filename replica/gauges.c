@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 
 /* The sequence is odd while the writer writes: a reader whose copy began with another one than it ended
  * with, or with an odd one, looks again. A writer that died in the middle leaves it odd, until gauges_clear(). */
@@ -32,6 +33,7 @@ static void view_of(struct node *node, const struct network *network,
 {
     struct node_figures f;
     struct network_peer peer;
+    struct statvfs fs;
 
     node_figures(node, &f);
     *v = (struct gauges_view){.joining = !core_is_open(node_core(node)),
@@ -52,6 +54,10 @@ static void view_of(struct node *node, const struct network *network,
                               .log_end = f.end.lsn,
                               .checkpoint = f.checkpoint,
                               .checkpoint_ms = f.checkpoint_wall_ms};
+    if (statvfs(".", &fs) == 0) {
+        v->disk = (uint64_t)fs.f_blocks * fs.f_frsize;
+        v->disk_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+    }
     if (network == NULL)
         return;
     network_figures(network, &v->network);

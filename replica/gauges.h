@@ -18,7 +18,9 @@ struct gauges_view {
     uint64_t blocks, counts, commits; /* since the process began, recovery included */
     uint64_t log_first, log_end;      /* LSNs of what is kept */
     uint64_t copies, nodes, waiting, late; /* as in core_figures */
-    uint64_t checkpoint;                   /* number of the last; 0: none */
+    uint64_t disk,
+        disk_free; /* bytes of the state directory's file system, and for this node; 0, 0: not known */
+    uint64_t checkpoint;    /* number of the last; 0: none */
     uint64_t checkpoint_ms; /* wall clock of its making; 0: before the process began */
     struct network_figures network;
     size_t peers;
@@ -30,7 +32,7 @@ struct gauges;
 /* NULL without memory. */
 struct gauges *gauges_map(void);
 
-/* ---- the state process ---- */
+/* ---- the state process, in the state directory ---- */
 
 void gauges_publish(struct gauges *gauges, struct node *node,
                     const struct network *network);

@@ -108,6 +108,12 @@ static void put_state(FILE *to, const struct gauges_view *v)
     one(to, "disk_full", "gauge",
         "1 while a segment or checkpoint cannot be made, mostly for want of room.",
         v->full);
+    if (v->disk > 0) {
+        one(to, "disk_bytes", "gauge", "Size of the state directory's file system.",
+            v->disk);
+        one(to, "disk_free_bytes", "gauge", "What this node may still write there.",
+            v->disk_free);
+    }
     one(to, "forked_streams", "gauge",
         "Streams that fork and are taken no further: an alarm.", v->forks);
     one(to, "counters", "gauge", "Counters that there are.", v->counters);

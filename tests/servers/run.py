@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs tests of tests/servers, tests/asterisk and tests/package and says how each one ended.
+"""Runs tests of tests/servers, tests/asterisk, tests/monitoring and tests/package and says how each one ended.
 
   run.py [--log FILE] [--match TEXT]... MODULE[.CLASS[.TEST]]...
   run.py --minutes 10 [--seed N] test_network.Storms
@@ -19,7 +19,7 @@ import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE] + [os.path.join(os.path.dirname(HERE), folder) for folder in ("asterisk", "package")]
+sys.path[:0] = [HERE] + [os.path.join(os.path.dirname(HERE), folder) for folder in ("asterisk", "monitoring", "package")]
 
 
 class Result(unittest.TestResult):
