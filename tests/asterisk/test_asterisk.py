@@ -9,7 +9,7 @@ import subprocess
 import unittest
 from collections import defaultdict
 
-from harness import ROOT, ServerTest, eventually, free_port
+from harness import ROOT, ServerTest, call, eventually, free_port
 
 RIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rig.sh")
 DIRECTORY = os.environ.get("ASTERISK_DIR", "")
@@ -144,22 +144,54 @@ class Asterisk(ServerTest):
         self.assertRegex(self.log(), r"Playing 'please-try-call-later\.")
         self.assertNotRegex(self.log(), r"does not exist in any format")
 
+    def use(self, dialplan):
+        """Start Asterisk again with this in place of the rig's, and the node's port in it."""
+        self.env["RIG_DIALPLAN"] = os.path.join(self.folder, "extensions.conf")
+        with open(self.env["RIG_DIALPLAN"], "w", encoding="utf-8") as file:
+            file.write(dialplan.replace("127.0.0.1/", f"127.0.0.1:{self.node_.port}/"))
+        self.end()
+        self.rig("start")
+
+    def played(self):
+        """The sounds that callers heard, in order."""
+        return re.findall(r"Playing '([\w-]+)\.", self.log())
+
+    def numbers(self):
+        """What SayNumber() of the dialplan said."""
+        return [int(n) for n in re.findall(r'SayNumber\("\S+", "(\d+)"\)', self.log())]
+
     def test_the_dialplan_of_the_readme_says_numbers(self):
         with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
             lines = re.findall(r"(?m)^    ((?:exten| same) => .*\n)", file.read())
         self.assertEqual(sum(line.startswith("exten") for line in lines), 2)
-        self.env["RIG_DIALPLAN"] = os.path.join(self.folder, "extensions.conf")
-        with open(self.env["RIG_DIALPLAN"], "w", encoding="utf-8") as file:
-            file.write("[tally]\n" + "".join(lines).replace("127.0.0.1/", f"127.0.0.1:{self.node_.port}/"))
-        self.end()
-        self.rig("start")
+        self.use("[tally]\n" + "".join(lines))
         self.rig("call", 31415)
         self.rig("call", 31416, 2)
         self.assertEqual(self.said(), [1])
-        self.assertEqual(re.findall(r'SayNumber\("\S+", "(\d+)"\)', self.log()), ["1", "2"])
+        self.assertEqual(self.numbers(), [1, 2])
         self.node_.kill()
         self.rig("call", 31416)
-        self.assertRegex(self.log(), r"Playing 'please-try-call-later\.")
+        self.assertIn("please-try-call-later", self.played())
+
+    def test_the_sample_dialplan_counts_hands_out_tickets_takes_votes_and_finds_the_hundredth(self):
+        with open(os.path.join(ROOT, "deploy", "asterisk", "extensions-one-node.conf"), encoding="utf-8") as file:
+            self.use(file.read())
+        self.rig("call", 31415)
+        self.assertEqual(self.said(), [1])
+        self.rig("call", 31416, 2)
+        self.assertEqual(self.numbers(), [1, 2])
+        self.rig("call", 31417, 1, CALL_DTMF="wwwwww7wwwwwwww")
+        self.assertEqual(self.node_.total("song-7"), 1)
+        call(self.node_, "count", ["contest", "by=98"])
+        self.rig("call", 31418, 2)
+        self.assertEqual(self.node_.total("contest"), 100)
+        self.assertNotIn("please-try-call-later", self.played())
+        self.assertEqual(self.played()[-2:], ["vm-goodbye", "auth-thankyou"])
+        self.node_.kill()
+        for extension in (31415, 31416, 31417, 31418):
+            before = self.played().count("please-try-call-later")
+            self.rig("call", extension)
+            self.assertEqual(self.played().count("please-try-call-later"), before + 1, extension)
 
     def test_no_path_means_hits(self):
         self.rig("call", "nopath")
