@@ -34,6 +34,8 @@ struct top {
     struct top_screen screen;
     struct top_view view;
     uint64_t due_ms; /* the next sample */
+    bool placed;     /* `changes` stands in the log of the process that answers */
+    bool listed;     /* counters to begin with were asked for, and came */
     bool stale;      /* the screen does not show what is known */
     bool asked;      /* by a key, also where the picture is held */
     bool over;
@@ -88,6 +90,7 @@ static void take_page(struct top *t)
         if (name != NULL)
             top_counter_set(&t->figures, name, ctl_number(counter, "total"), true);
     }
+    t->listed = reply != NULL;
     json_decref(reply);
 }
 
@@ -96,9 +99,10 @@ static void take_changes(struct top *t, const json_t *status)
 {
     struct changes *c = &t->changes;
 
-    if (t->live.changed || changes_where(c, status) != HISTORY_HERE) {
+    if (!t->placed || changes_where(c, status) != HISTORY_HERE) {
         changes_skip(c, status);
-        take_page(t);
+        t->placed = true;
+        t->listed = false;
         return;
     }
     do {
@@ -123,6 +127,9 @@ static void sample(struct top *t)
     struct top_moment moment;
 
     t->stale = true;
+    /* Noted at once: what is asked next may stay without an answer. */
+    if (status != NULL && t->live.changed)
+        t->placed = false;
     if (status != NULL && ctl_number(json_object_get(status, "peers"), "count") > 0)
         peers = live_ask(&t->live, json_pack("{s:s}", "do", "peers"));
     if (status == NULL || t->live.lost) {
@@ -131,6 +138,8 @@ static void sample(struct top *t)
         return;
     }
     take_changes(t, status);
+    if (!t->listed)
+        take_page(t);
     look_around(&moment);
     moment.verdict = verdict(status, peers, &moment, &problems);
     moment.problems = problems;

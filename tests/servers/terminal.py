@@ -1,14 +1,12 @@
 """A terminal for tests of what fills one: tmux without anybody at it, on a socket of its own."""
 
-import contextlib
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
-import time
 
-from harness import eventually
+from harness import die_with_parent, eventually, seconds
 
 
 class Terminal:
@@ -22,13 +20,23 @@ class Terminal:
                        "set -g default-terminal screen\n")
         inside = {"LC_ALL": "C.UTF-8", "TERM": "screen", **(env or {})}
         words = ["env", *(f"{name}={value}" for name, value in inside.items()), "sh", "-c", script]
-        self.tmux("-u", "-f", conf, "new-session", "-d", "-x", str(columns), "-y", str(rows),
-                  " ".join(map(shlex.quote, words)))
+        # No daemon: it ends with this process, whatever ends that, and all that runs in it with it.
+        self.server = subprocess.Popen([*self.command(), "-D", "-u", "-f", conf], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.env(),
+                                       preexec_fn=die_with_parent)
+        eventually(lambda: os.path.exists(os.path.join(self.folder, "socket")), 20, "tmux runs")
+        self.tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), " ".join(map(shlex.quote, words)))
+
+    def command(self):
+        return ["tmux", "-S", os.path.join(self.folder, "socket")]
+
+    @staticmethod
+    def env():
+        return {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "screen", "TMUX": ""}
 
     def tmux(self, *words):
-        done = subprocess.run(["tmux", "-S", os.path.join(self.folder, "socket"), *words], check=False,
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
-                              env={**os.environ, "LC_ALL": "C.UTF-8", "TERM": "screen", "TMUX": ""})
+        done = subprocess.run([*self.command(), *words], check=False, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=seconds(60), env=self.env())
         if done.returncode != 0:
             raise AssertionError(f"tmux {words}: {done.stderr}")
         return done.stdout
@@ -63,10 +71,6 @@ class Terminal:
         return int(self.tmux("display-message", "-p", "#{pane_pid}"))
 
     def close(self):
-        with contextlib.suppress(AssertionError):
-            self.tmux("kill-server")
-        for _ in range(50):
-            if not os.path.exists(os.path.join(self.folder, "socket")):
-                break
-            time.sleep(0.02)
+        self.server.terminate()
+        self.server.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
