@@ -194,6 +194,8 @@ enum err checkpoint_load(struct disk *disk, uint64_t number, const struct crypto
         err = check(bytes, len, crypto, checkpoint, &state, &own);
     if (err == ERR_OK && core != NULL)
         err = decode(core, &state, &own);
+    if (err == ERR_OK && core != NULL)
+        err = core_own_of(core, &checkpoint->maker);
     free(bytes);
     if (err == ERR_CORRUPT)
         log_alarm("%s: damaged: its hash or its signature does not fit", name);

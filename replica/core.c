@@ -1145,21 +1145,6 @@ static bool place_held(const struct core *core, struct own_place place)
            place.number <= s->own[place.stream - 1]->end.position.number;
 }
 
-/* The memory of another node, whose backup was restored under a new key: its streams are held, and are not this
- * node's; what was asked of it was not asked of this one. An unknown key (all zero) only looks. */
-static enum err disown(struct core *core)
-{
-    static const struct public_key unknown;
-    const struct stream *last = streams_last_own(&core->streams);
-
-    if (last == NULL || own_key(core, &last->key) || own_key(core, &unknown))
-        return ERR_OK;
-    streams_forget_own(&core->streams);
-    requests_free(core->requests);
-    core->requests = requests_new(core->config.requests);
-    return core->requests != NULL ? ERR_OK : ERR_MEMORY;
-}
-
 enum err core_decode_own(struct core *core, struct reader *r)
 {
     const size_t c = component_index(counter_component.number);
@@ -1195,9 +1180,19 @@ enum err core_decode_own(struct core *core, struct reader *r)
     /* A smaller memory than the one that was saved has forgotten more. */
     if (own_place_before(requests_reach(core->requests), reach))
         requests_set_reach(core->requests, reach);
-    if (err == ERR_OK && r->bad)
-        err = ERR_MALFORMED;
-    return err == ERR_OK ? disown(core) : err;
+    return err == ERR_OK && r->bad ? ERR_MALFORMED : err;
+}
+
+enum err core_own_of(struct core *core, const struct public_key *node)
+{
+    static const struct public_key unknown;
+
+    if (own_key(core, node) || own_key(core, &unknown))
+        return ERR_OK;
+    streams_forget_own(&core->streams);
+    requests_free(core->requests);
+    core->requests = requests_new(core->config.requests);
+    return core->requests != NULL ? ERR_OK : ERR_MEMORY;
 }
 
 /* ---- going on from another node's checkpoint ---- */

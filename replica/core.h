@@ -214,6 +214,10 @@ void core_encode_own(struct core *core, struct writer *w);
 /* Into a new core. ERR_MALFORMED, ERR_VERSION, ERR_MEMORY. */
 enum err core_decode_state(struct core *core, struct reader *r);
 enum err core_decode_own(struct core *core, struct reader *r);
+/* Whose own part that was. Another node's, as where a backup was restored under a new key, is forgotten: its streams
+ * are held and are not this node's, and what was asked of it was not asked here. A core without a key only looks.
+ * ERR_MEMORY. */
+enum err core_own_of(struct core *core, const struct public_key *node);
 
 /* ---- going on from another node's checkpoint ---- */
 

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "replica/ctl_out.h"
 #include "replica/key.h"
+#include "replica/state.h"
 
 enum { NAME_SIZE = 64 };
 
@@ -80,6 +81,8 @@ static void clear(struct place *p)
     unlinkat(p->folder, "log", AT_REMOVEDIR);
     unlinkat(p->folder, KEY_FILE, 0);
     unlinkat(p->folder, KEY_FILE ".new", 0);
+    unlinkat(p->folder, STATE_RESTORED, 0);
+    unlinkat(p->folder, STATE_RESTORED ".new", 0);
     unlinkat(p->folder, "FORMAT.new", 0);
     unlinkat(p->folder, "FORMAT", 0);
 }

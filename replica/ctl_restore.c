@@ -17,6 +17,7 @@
 #include "replica/ctl_progress.h"
 #include "replica/ctl_skip.h"
 #include "replica/key.h"
+#include "replica/state.h"
 #include "replica/streams.h"
 #include "replica/verify.h"
 
@@ -315,6 +316,8 @@ static enum err fill(struct restore *r)
     if (err == ERR_OK && progress_interrupted())
         err = ERR_REFUSED;
     if (err == ERR_OK)
+        err = place_put(&r->place, STATE_RESTORED, "", 0);
+    if (err == ERR_OK)
         err = place_put(&r->place, "FORMAT", PLACE_STATE, sizeof PLACE_STATE - 1);
     return err == ERR_OK ? place_sync_parent(r->where.state_dir) : err;
 }
@@ -398,7 +401,8 @@ static void print_text(const struct restore *r)
                r->skip, r->skipped);
     puts(
         r->shared
-            ? "next         start tallyd: it takes from the others what it lacks"
+            ? "next         start tallyd: it takes from the others what it lacks, and says no "
+              "number before"
             : "next         start tallyd: it goes on where the backup ends, in a new stream");
 }
 

@@ -193,7 +193,7 @@ enum err node_open(const struct node_config *config, struct node_time now,
         return err;
     }
     core_figures(n->core, &figures);
-    if (figures.streams > 0)
+    if (figures.streams > 0 && !config->rejoin)
         core_open(n->core); /* It has been a member before. */
     *node = n;
     return ERR_OK;

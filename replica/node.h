@@ -25,6 +25,8 @@ struct node_config {
     uint64_t segment_bytes;
     uint64_t checkpoint_bytes; /* of log between two checkpoints */
     uint64_t checkpoint_ms;    /* between two checkpoints if anything changed */
+    bool
+        rejoin; /* it is of a backup: with peers no number is said before it has caught up */
     core_reply_fn
         *reply; /* called from node_commit(), node_count() and node_maintain() */
     void *reply_arg;

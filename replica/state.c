@@ -51,6 +51,7 @@ struct state {
     uv_signal_t term;
     nng_socket workers, control;
     bool stopping;
+    bool restored; /* STATE_RESTORED is there */
     bool
         waiting; /* for a segment or for peers: messages stay in the workers' sockets meanwhile */
     uint64_t
@@ -296,6 +297,16 @@ static void show(struct state *s, uint64_t now_ms, uint64_t *due_ms)
     gauges_publish(s->gauges, s->node, s->network);
 }
 
+/* Whether the file is gone for good does not matter: where it comes back the node only waits once more. */
+static void forget_restore(struct state *s)
+{
+    if (!s->restored || !core_is_open(node_core(s->node)))
+        return;
+    s->restored = false;
+    if (unlink(STATE_RESTORED) != 0)
+        err_errno("remove", STATE_RESTORED);
+}
+
 /* What follows a commit. */
 static void settle(struct state *s)
 {
@@ -305,6 +316,7 @@ static void settle(struct state *s)
 
     if (s->network != NULL)
         network_turn(s->network, now.mono_ms, &network_ms);
+    forget_restore(s);
     err = node_maintain(s->node, now, &next_ms);
     if (err != ERR_OK) {
         state_fail(s, err);
@@ -675,6 +687,7 @@ static enum err open_node(struct state *s)
     if (err != ERR_OK)
         return err;
     configure(s, &config);
+    s->restored = config.rejoin = access(STATE_RESTORED, F_OK) == 0;
     err = open_key(s->disk, &config.core.key);
     if (err == ERR_OK)
         err = node_open(&config, start, &s->node);

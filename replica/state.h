@@ -27,6 +27,10 @@ enum {
  *         ERR_IO, ERR_FULL, ERR_NOT_FOUND  it cannot be made or opened: logged */
 enum err state_dir_enter(const struct conf *conf, int *lock_fd);
 
+/* A file in the state directory of a node that was restored from a backup, until it has caught up with a peer: the
+ * numbers that it would say before are of long ago. A lone node has nobody to catch up with. */
+#define STATE_RESTORED "restored"
+
 /* What a new configuration changes in the state process that runs, as one message of a SOCK_SEQPACKET socket from the
  * master: both ends are one program. There also comes one byte, which asks whether the process still runs; it
  * answers with one, and says one unasked when it has recovered and serves. */

@@ -149,6 +149,7 @@ class Backup(Backups):
         self.assertEqual((told["counts"], told["with_key"], snapshot(node.state)), (20, False, before))
         other = self.restored(node).start()
         self.assertEqual(call(other, "count", ["votes"]).number, 21)
+        self.assertFalse(os.path.exists(os.path.join(other.state, "restored")))
 
     def test_the_private_key_is_in_it_only_where_it_is_asked_for(self):
         node = self.counted()
@@ -426,6 +427,38 @@ class InACluster(Cluster):
             self.assertEqual(member.count("load")["TALLY_STATUS"], "PROVISIONAL")
         self.assertSame([a, b, c])
         self.assertEqual(a.total("load"), before + 3)
+
+    def test_a_node_that_is_restored_says_no_number_before_it_has_caught_up(self):
+        a, b, c = self.cluster()
+        c.count("load")
+        self.assertSame([a, b, c])
+        path = os.path.join(self.folder, "backup")
+        run(TALLYCTL, "-d", c.state, "backup", path, "--with-key")
+        self.assertEqual(self.load(c).result()[0], 0)
+        self.assertSame([a, b, c])
+        before = c.total("load")
+        c.kill()
+        shutil.rmtree(c.state)
+        run(TALLYCTL, "-c", c.conf, "restore", path)
+        for member in (a, b):
+            os.kill(member.state_pid(), signal.SIGSTOP)
+        for _ in range(2):  # also where it is started again meanwhile
+            c.start()
+            self.assertEqual(c.count("load")["TALLY_STATUS"], "UNAVAILABLE")
+            self.assertTrue(c.status()["joining"])
+            c.kill()
+        c.launch()
+        for member in (a, b):
+            os.kill(member.state_pid(), signal.SIGCONT)
+        self.wait_counting(c)
+        heard = c.count("load")
+        self.assertEqual((heard["TALLY_STATUS"], heard["TALLY_NUMBER"]), ("PROVISIONAL", str(before + 1)))
+        c.kill()
+        for member in (a, b):
+            member.kill()
+        # It is a member again: it counts alone as ever.
+        c.start()
+        self.assertEqual(c.count("load")["TALLY_NUMBER"], str(before + 2))
 
 
 if __name__ == "__main__":
