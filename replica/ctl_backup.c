@@ -281,6 +281,10 @@ static enum ctl_exit choose_target(struct backup *b)
     if (strlen(b->target) + sizeof "/log/0000000000000000.checkpoint.new" > PATH_MAX)
         return ctl_usage("%.64s...: the path is too long", word);
     snprintf(b->beside, sizeof b->beside, "%.*s.new", PATH_MAX - 8, b->target);
+    if (b->ctl->node.backup) {
+        ctl_complain("this is a backup already: copy the folder");
+        return CTL_NOT_FINE;
+    }
     if (lstat(b->target, &st) != 0)
         return CTL_FINE;
     ctl_complain("%s is there already, and is not written over: name another", b->target);

@@ -64,7 +64,7 @@ static void see_key(struct fsck *f)
     f->key_known = err == ERR_OK;
     f->key = pair.public;
     sodium_memzero(&pair, sizeof pair);
-    if (err == ERR_OK)
+    if (err == ERR_OK || (err == ERR_NOT_FOUND && f->ctl->node.backup))
         return;
     if (err == ERR_NOT_FOUND && !f->has_log) {
         found(f, "there is no " KEY_FILE " and no log yet",
@@ -270,7 +270,7 @@ static const char *next_of(const struct fsck *f)
 {
     if (f->ctl->node.running)
         return "it runs";
-    return f->next == REFUSES ? "refuses" : "goes on";
+    return f->next == REFUSES || f->ctl->node.backup ? "refuses" : "goes on";
 }
 
 static void print_text(const struct fsck *f)
@@ -295,6 +295,8 @@ static void print_text(const struct fsck *f)
     }
     if (f->ctl->node.running)
         puts("The node runs: what it writes now was left out.");
+    else if (f->ctl->node.backup)
+        puts("It is a backup: tallyctl restore makes a state directory of it.");
     else if (f->next == REFUSES)
         puts("The next start refuses to run, and changes nothing.");
     else

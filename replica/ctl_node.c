@@ -60,15 +60,16 @@ static enum err see_lock(bool *held)
     return ERR_OK;
 }
 
-static bool is_unfinished(void)
+/* Whether the file FORMAT begins so. */
+static bool format_is(const char *wanted)
 {
-    char text[sizeof PLACE_UNFINISHED] = "";
+    char text[64] = "";
     int fd = open("FORMAT", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
 
     if (fd >= 0)
         close(fd);
-    return len > 0 && strcmp(text, PLACE_UNFINISHED) == 0;
+    return len > 0 && strncmp(text, wanted, strlen(wanted)) == 0;
 }
 
 enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char *name)
@@ -82,18 +83,20 @@ enum err ctl_node_open(struct ctl_node *node, const char *state_dir, const char 
                 state_dir);
         return ERR_NOT_FOUND;
     }
-    if (is_unfinished()) {
+    if (format_is(PLACE_UNFINISHED)) {
         fprintf(stderr,
                 "tallyctl: %s is of a restore or a backup that was not finished: do that "
                 "again\n",
                 state_dir);
         return ERR_NOT_FOUND;
     }
+    node->backup = format_is(PLACE_BACKUP);
     return see_lock(&node->running);
 }
 
 enum err ctl_node_look(struct ctl_node *node)
 {
+    node->backup = format_is(PLACE_BACKUP);
     return see_lock(&node->running);
 }
 

@@ -15,6 +15,7 @@ enum { CTL_REPLY_MS = 10000 };
 
 struct ctl_node {
     bool running;
+    bool backup;    /* it is none, but what tallyctl backup has made */
     bool connected; /* socket is open */
     nng_socket socket;
     bool looked; /* look and view are filled in */

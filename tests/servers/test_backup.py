@@ -176,6 +176,17 @@ class Backup(Backups):
         self.assertIn("is a backup: tallyctl restore makes a state directory of it", said)
         self.assertEqual(snapshot(self.path("b")), before)
 
+    def test_a_backup_is_looked_at_as_what_it_is(self):
+        node = self.counted()
+        self.backup(node)
+        at = ("-d", self.path("backup"))
+        said = run(TALLYCTL, *at, "fsck").stdout
+        self.assertRegex(said, r"\Awhole: 20 counts.*\nIt is a backup: tallyctl restore makes a state directory of it")
+        self.assertEqual(json.loads(run(TALLYCTL, *at, "--json", "fsck").stdout)["next_start"], "refuses")
+        done = run(TALLYCTL, *at, "backup", self.path("copy"), check=False)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("this is a backup already", done.stderr)
+
     def test_nothing_that_is_there_is_written_over(self):
         node = self.counted()
         os.mkdir(self.path("empty"))
@@ -383,9 +394,12 @@ class Restore(Backups):
         other = self.node("m", scripts="")
         words = [TALLYCTL, "-d", other.state, "restore", self.path("backup"), "--key", self.key(node), "--skip", "10"]
         seen = set()
-        for _ in range(25):
+        for i in range(25):
             process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(random.uniform(0, taken))
+            if i % 3 == 0:  # while it copies, however long it has verified before
+                eventually(lambda: os.path.isdir(os.path.join(other.state, "log")), 20, "it copies")
+            else:
+                time.sleep(random.uniform(0, taken))
             process.kill()
             process.wait()
             if not os.path.isdir(other.state) or not set(os.listdir(other.state)) - {"FORMAT.new"}:
