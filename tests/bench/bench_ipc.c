@@ -34,6 +34,9 @@ enum {
     CONNECTIONS_MAX = 64,
     OTHERS_MAX = 8,
     URL_SIZE = 256,
+    /* From one name to the next: a prime, so that as many counts as there are names have each once, and
+     * neighbours in the order of their making are not asked for one after another. */
+    NAME_STRIDE = 7919,
     LOOK_US = 200,    /* between two looks whether a count has arrived */
     CALL_US = 5000,   /* between two calls while a node catches up */
     PATIENCE_S = 120, /* for an answer that never comes */
@@ -212,7 +215,7 @@ struct load {
 };
 
 static double load_start;
-static atomic_uint name_number;
+static atomic_uint_fast64_t name_number;
 
 static void load_message(struct load *load)
 {
@@ -225,7 +228,8 @@ static void load_message(struct load *load)
     for (unsigned i = 0; i < settings.each; i++) {
         if (settings.names > 0)
             snprintf(name, sizeof name, "load-%u",
-                     atomic_fetch_add(&name_number, 1) % settings.names);
+                     (unsigned)(atomic_fetch_add(&name_number, 1) * NAME_STRIDE %
+                                settings.names));
         put_count(d, &w, name);
     }
     msg_end(&w, settings.each);
