@@ -167,6 +167,9 @@ enum err load_take(struct member *m, size_t most)
             ask->req.heard = m->position;
         m->cluster->figures->asked++;
         err = node_count(m->process, &ask->req, (uint64_t)(uintptr_t)ask, member_time(m));
+        /* It may have written a full block, and applied it, though nobody is answered: copies are waited for. */
+        if (err == ERR_OK)
+            ledger_applied(&m->ledger);
     }
     return err;
 }
