@@ -813,6 +813,11 @@ uint64_t core_held(const struct core *core, const struct id *stream)
 
 /* ---- commit ---- */
 
+size_t core_gathered_bytes(const struct core *core)
+{
+    return core->gathered_count > 0 ? BLOCK_FIXED_MAX + core->gathered_bytes : 0;
+}
+
 bool core_gathered(const struct core *core)
 {
     return core->gathered_count > 0;

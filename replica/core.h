@@ -163,6 +163,8 @@ bool core_is_own(const struct core *core, const struct id *stream);
 
 /* ---- commit ---- */
 
+/* Bytes that a block of what is gathered takes at most; 0: nothing is. */
+size_t core_gathered_bytes(const struct core *core);
 /* Whether anything is gathered; whether anything is sealed or taken and waits for core_written(). */
 bool core_gathered(const struct core *core);
 bool core_unwritten(const struct core *core);

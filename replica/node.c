@@ -247,6 +247,16 @@ void node_get(const struct node *node, const struct msg_get_req *req,
     core_get(node->core, req, rep);
 }
 
+/* Whether so many records of so many bytes in all can go into the log, and what is gathered still behind them: that was
+ * admitted because there was room for it. */
+static bool has_room(const struct node *node, unsigned records, size_t bytes)
+{
+    size_t gathered = core_gathered_bytes(node->core);
+
+    records += gathered > 0;
+    return wal_has_room(node->wal, records * WAL_FRAME_HEADER + bytes + gathered);
+}
+
 enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
                       enum core_taken *taken)
 {
@@ -256,7 +266,8 @@ enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
     if (node->successor !=
         NULL) /* It may hold this block already, and the log must go on from it. */
         return ERR_OK;
-    if (wal_room(node->wal) <= len) /* A proof is a byte longer. */
+    /* As proof it is a byte longer; no node makes one that large. */
+    if (len >= BLOCK_MAX || !has_room(node, 1, len + 1))
         return ERR_OK;
     *taken = core_receive(node->core, bytes, len, &record);
     if (*taken == CORE_FAILED)

@@ -724,6 +724,15 @@ size_t wal_room(const struct wal *w)
     return left > WAL_FRAME_HEADER ? (size_t)left - WAL_FRAME_HEADER : 0;
 }
 
+/* The next segment has room for three of the largest. */
+static_assert(3 * (int)FRAME_MAX + (int)WAL_SEGMENT_HEADER <= (int)WAL_SEGMENT_MIN,
+              "three blocks fit a segment");
+
+bool wal_has_room(const struct wal *w, size_t bytes)
+{
+    return next_ready(w) || segment_left(w) >= bytes;
+}
+
 static enum err wal_write(struct wal *w)
 {
     uint64_t offset = w->durable.lsn - w->segments.list[w->current].base;

@@ -97,6 +97,10 @@ struct wal_mark wal_mark(const struct wal *w);
 /* The oldest LSN kept. */
 uint64_t wal_first(const struct wal *w);
 
+/* Whether records of so many bytes in all, their frames' headers included, can be appended now, in any order: each of them
+ * within BLOCK_MAX, and three at most. */
+bool wal_has_room(const struct wal *w, size_t bytes);
+
 /* Reading again what is durable, while the log goes on being written: for peers. */
 struct wal_reader;
 /* From the frame at lsn, a place that a reader or a scan named, or from the oldest kept where it is gone or 0.

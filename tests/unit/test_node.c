@@ -414,6 +414,58 @@ Test(node, with_a_full_disk_new_counts_are_refused_and_the_rest_works_until_ther
     cr_expect_eq(total("a"), counted + 1);
 }
 
+/* Blocks of a peer's, each with so many counts. */
+static void write_blocks(struct history *h, size_t blocks, unsigned counts)
+{
+    const struct core_config theirs = history_config(2, 900);
+    struct core *peer = core_new(&theirs);
+    struct msg_count_rep rep;
+
+    for (size_t i = 0; i < blocks; i++) {
+        for (unsigned n = 0; n < counts; n++) {
+            struct msg_count_req req = history_req(next_id++, "theirs", 1);
+
+            req.heard = core_position(peer);
+            cr_assert_eq(core_count(peer, &req, 7, SIZE_MAX, &rep), CORE_WAITS);
+        }
+        history_commit(h, peer, 1, reply, NULL);
+    }
+    core_free(peer);
+}
+
+Test(node, blocks_of_peers_leave_the_log_s_last_room_to_the_counts_it_was_promised_to)
+{
+    const struct public_key peer = history_key(2).public;
+    struct history theirs = {0};
+    enum core_taken taken = CORE_TAKEN;
+    size_t taken_count = 0;
+
+    write_blocks(&theirs, 2600, 30);
+    cr_assert_eq(core_trust(node_core(node), &peer, 1), ERR_OK);
+    core_open(node_core(node));
+    memory_disk_hold_make(disk, true);
+    now.mono_ms += 60000;
+    for (int i = 0; i < 1000; i++) {
+        struct msg_count_req req = request("hits");
+
+        gather(&req);
+    }
+    for (size_t i = 0; i < theirs.count && taken == CORE_TAKEN; i++) {
+        cr_assert_eq(
+            node_receive(node, theirs.blocks[i].bytes, theirs.blocks[i].len, &taken),
+            ERR_OK);
+        taken_count += taken == CORE_TAKEN;
+    }
+    cr_assert_eq(taken, CORE_GAP, "the log is full");
+    cr_assert_gt(taken_count, 100);
+    reply_count = 0;
+    commit();
+    cr_expect_eq(reply_count, 1000);
+    for (size_t i = 0; i < reply_count; i++)
+        cr_assert_eq(replies[i].rep.status, STATUS_PROVISIONAL);
+    history_free(&theirs);
+}
+
 Test(node, a_crash_with_a_full_disk_needs_no_room_to_recover)
 {
     int64_t counted;
