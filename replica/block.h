@@ -16,12 +16,16 @@ enum {
     BLOCK_FORMAT = 1,
     BLOCK_MAX = 256 * 1024, /* bytes of an encoded block, signature included */
     /* A record of the log that begins with this byte is no block to be applied: behind it stands a block that
-     * contradicts the one held in its place, kept as proof that its stream forks. */
+     * contradicts the one held in its place, or the one of the record before, kept as proof that its stream forks. */
     BLOCK_PROOF = 0xff,
     /* One that begins with this byte says that another node's checkpoint was taken over here: behind it stand that
      * one's state hash, maker and signature. In the log before it blocks may be missing that are held behind it. */
     BLOCK_ADOPTED = 0xfe,
     BLOCK_ADOPTED_BYTES = 1 + HASH_BYTES + PUBLIC_KEY_BYTES + SIGNATURE_BYTES,
+    /* One that begins with this byte says that a stream of this node's own was left since a peer held more of it
+     * than was written here: behind it stands the stream's id. */
+    BLOCK_DOUBT = 0xfd,
+    BLOCK_DOUBT_BYTES = 1 + ID_BYTES,
     NODE_NAME_MAX = 32, /* bytes of a node's name */
     /* What a block takes at most beside its groups and ops. */
     BLOCK_FIXED_MAX = 1 + 1 + ID_BYTES + 10 + HASH_BYTES + 10 + ID_BYTES +

@@ -219,15 +219,25 @@ static json_t *json_log(const struct node_figures *f)
                      json_u64(f->end.lsn), "check", check);
 }
 
+static json_t *json_stuck(enum node_stuck stuck)
+{
+    static const char *const names[] = {[NODE_STUCK_FORK] = "fork",
+                                        [NODE_STUCK_DOUBT] = "doubt",
+                                        [NODE_STUCK_LOG] = "log"};
+
+    return stuck == NODE_GOES_ON ? json_null() : json_string(names[stuck]);
+}
+
 static json_t *do_status(const struct control_view *view, const json_t *request)
 {
     const struct node_figures *f = &view->figures;
     json_t *status = status_process(view);
     json_t *figures = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",
         "cluster", json_cluster(&f->core), "position", json_end(&f->core.end), "counters",
         json_u64(f->core.items), "streams", json_u64(f->core.streams), "forks",
-        json_u64(f->core.forks), "blocks", json_u64(f->core.blocks), "counts",
+        json_u64(f->core.forks), "doubted", json_u64(f->core.doubted), "stuck",
+        json_stuck(f->stuck), "blocks", json_u64(f->core.blocks), "counts",
         json_u64(f->core.ops), "commits", json_u64(f->commits), "remembered",
         json_u64(f->core.requests), "log", json_log(f), "recovered_blocks",
         json_u64(f->recovered_blocks), "checkpoint", json_checkpoint(f), "full", f->full,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replica/forks.h"
 #include "replica/mutant.h"
 #include "replica/requests.h"
 #include "replica/streams.h"
@@ -234,6 +235,7 @@ static enum err apply_block(struct core *core, const struct block *block, bool h
         return err;
     stream->end.position.number = block->number;
     stream->end.hash = block->hash;
+    stream->doubted = false; /* What others hold of it goes on from what is held here. */
     if (stream->taken.position.number < block->number)
         stream->taken = stream->end;
     if (MUTANT(resume_stream) && stream->own > 0 && !here) {
@@ -244,13 +246,49 @@ static enum err apply_block(struct core *core, const struct block *block, bool h
     return ERR_OK;
 }
 
-static enum err apply_proof(struct core *core, const struct block *block)
+/* Another stream's proof may have taken the room: then the log has this one, and the mark stays. */
+static enum err keep_proof(struct core *core, struct stream *stream, const uint8_t *bytes,
+                           size_t len)
+{
+    struct fork_proof proof = {0};
+    enum err err = ERR_OK;
+
+    if (core->streams.proof_bytes + sizeof(uint32_t) + len > CORE_PROOF_BYTES)
+        return ERR_OK;
+    err = fork_copy(&proof, &stream->proof);
+    if (err == ERR_OK)
+        err = fork_add(&proof, core->config.crypto, bytes, len);
+    if (err != ERR_OK) {
+        fork_clear(&proof);
+        return err;
+    }
+    streams_set_proof(&core->streams, stream, &proof);
+    return ERR_OK;
+}
+
+static enum err apply_proof(struct core *core, const struct block *block,
+                            const uint8_t *bytes, size_t len)
 {
     struct stream *stream = streams_find(&core->streams, &block->stream);
 
     if (stream == NULL)
         return ERR_CORRUPT;
     freeze(core, stream);
+    return keep_proof(core, stream, bytes, len);
+}
+
+static enum err apply_doubt(struct core *core, const uint8_t *bytes, size_t len)
+{
+    struct stream *stream;
+    struct id id;
+
+    if (len != BLOCK_DOUBT_BYTES)
+        return ERR_MALFORMED;
+    memcpy(id.byte, bytes + 1, sizeof id.byte);
+    stream = streams_find(&core->streams, &id);
+    if (stream == NULL)
+        return ERR_CORRUPT;
+    stream->doubted = true;
     return ERR_OK;
 }
 
@@ -269,10 +307,12 @@ static enum err apply_record(struct core *core, const uint8_t *bytes, size_t len
 
     if (len > 0 && bytes[0] == BLOCK_ADOPTED)
         return len == BLOCK_ADOPTED_BYTES ? ERR_OK : ERR_MALFORMED;
+    if (len > 0 && bytes[0] == BLOCK_DOUBT)
+        return apply_doubt(core, bytes, len);
     err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
     if (err != ERR_OK)
         return err;
-    return proof ? apply_proof(core, &block)
+    return proof ? apply_proof(core, &block, bytes + 1, len - 1)
                  : apply_block(core, &block, is_sealed_here(core, &block));
 }
 
@@ -673,6 +713,87 @@ enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len
     return taken;
 }
 
+/* Does more of the stream come in? What continues what is held is better had before the stream is frozen. A proof is
+ * said again, so the second time that nothing has come since tells. */
+static bool still_grows(struct stream *stream)
+{
+    uint64_t before = stream->told;
+
+    stream->told = stream->taken.position.number;
+    return before != stream->told;
+}
+
+/* The stream that a proof is of, if it says anything new. */
+static enum core_taken proof_stream(const struct core *core, const struct block *block,
+                                    struct stream **stream)
+{
+    *stream = streams_find(&core->streams, &block->stream);
+    if (*stream == NULL || (*stream)->end.position.number == 0)
+        return CORE_GAP;
+    if ((*stream)->frozen &&
+        ((*stream)->proof.blocks == 2 ||
+         core->streams.proof_bytes + FORK_PROOF_MAX > CORE_PROOF_BYTES))
+        return CORE_FROZEN;
+    return CORE_TAKEN;
+}
+
+enum core_taken core_take_proof(struct core *core, const uint8_t *bytes, size_t len,
+                                struct core_record record[2])
+{
+    const struct crypto *crypto = core->config.crypto;
+    struct fork_half half[2];
+    struct stream *stream;
+    enum core_taken taken;
+    unsigned count;
+    enum err err = fork_read(bytes, len, crypto, half, &count);
+
+    if (err != ERR_OK || count != 2)
+        return err == ERR_VERSION ? CORE_NEWER : CORE_REFUSED;
+    taken = proof_stream(core, &half[0].block, &stream);
+    if (taken != CORE_TAKEN)
+        return taken;
+    for (unsigned i = 0; i < 2; i++)
+        if (!crypto->verify(half[i].block.signature, &half[i].block.hash, &stream->key))
+            return CORE_REFUSED;
+    if (!stream->frozen && still_grows(stream))
+        return CORE_GAP;
+    if (!unwritten_reserve(core, 2 * (sizeof(uint32_t) + 1) + len))
+        return CORE_FAILED; /* Else the second would move the first. */
+    for (unsigned i = 0; i < 2; i++)
+        if (!add_record(core, true, half[i].bytes, half[i].len, &record[i]))
+            return CORE_FAILED;
+    freeze(core, stream);
+    return CORE_FORKED;
+}
+
+bool core_lacks_proof(const struct core *core)
+{
+    for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next)
+        if (s->frozen && s->proof.blocks == 1)
+            return true;
+    return false;
+}
+
+enum err core_find_proof(struct core *core, const uint8_t *bytes, size_t len)
+{
+    struct fork_half held[2];
+    struct position position;
+    struct stream *stream;
+    struct block block;
+    unsigned count;
+
+    if (!block_peek(bytes, len, &position))
+        return ERR_OK;
+    stream = streams_find(&core->streams, &position.stream);
+    if (stream == NULL || !stream->frozen || stream->proof.blocks != 1 ||
+        fork_read(stream->proof.bytes, stream->proof.len, core->config.crypto, held,
+                  &count) != ERR_OK ||
+        block_decode(bytes, len, core->config.crypto, &block) != ERR_OK ||
+        !fork_contradicts(&held[0].block, &block))
+        return ERR_OK;
+    return keep_proof(core, stream, bytes, len);
+}
+
 bool core_stream_lost(const struct core *core)
 {
     return core->stream_lost;
@@ -771,6 +892,24 @@ void core_heard_frozen(struct core *core, const struct id *stream)
 {
     if (id_equal(stream, &core->config.stream) && core_held(core, stream) > 0)
         core->stream_lost = true;
+}
+
+void core_heard_more(struct core *core, const struct id *stream)
+{
+    struct stream *own = streams_find(&core->streams, stream);
+
+    if (own == NULL || own->end.position.number == 0 ||
+        !id_equal(stream, &core->config.stream))
+        return;
+    core->stream_lost = true;
+    own->doubted = true;
+}
+
+bool core_stream_doubted(const struct core *core)
+{
+    const struct stream *own = streams_find(&core->streams, &core->config.stream);
+
+    return own != NULL && own->doubted;
 }
 
 size_t core_open_streams(const struct core *core, const struct public_key *key)
@@ -1228,8 +1367,8 @@ enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len)
     struct block block;
     enum err err;
 
-    if (len > 0 && bytes[0] == BLOCK_ADOPTED)
-        return ERR_OK;
+    if (len > 0 && (bytes[0] == BLOCK_ADOPTED || bytes[0] == BLOCK_DOUBT))
+        return ERR_OK; /* Whatever is in doubt comes from the old one. */
     err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
     if (err != ERR_OK)
         return err;
@@ -1237,7 +1376,7 @@ enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len)
     if (stream == NULL && (proof || block.number > 1))
         return ERR_NOT_FOUND;
     if (proof)
-        return apply_proof(core, &block);
+        return apply_proof(core, &block, bytes + 1, len - 1);
     if (stream != NULL) {
         switch (block_place(&stream->end, &block)) {
         case CORE_TAKEN:
@@ -1253,22 +1392,58 @@ enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len)
     return apply_block(core, &block, false);
 }
 
+/* What the old one held of a stream goes into the new one: is it the same still? A checkpoint says where a stream ends and
+ * not how it came there, so of one that forks, or may, only the same end will do. */
+static enum err check_stream(const struct stream *held, const struct stream *s)
+{
+    bool same = hash_equal(&held->end.hash, &s->end.hash);
+
+    if (held->end.position.number == s->end.position.number)
+        return same ? ERR_OK : ERR_CORRUPT;
+    if ((s->frozen || s->told != 0) && !MUTANT(adopt_fork))
+        return ERR_CORRUPT;
+    return s->doubted && !MUTANT(adopt_fork) ? ERR_AGAIN : ERR_OK;
+}
+
 /* Does the new one hold all that the old one held, and more? */
 static enum err check_held(const struct core *core, const struct core *old)
 {
     bool more = core->streams.count > old->streams.count;
+    enum err err;
 
     for (const struct stream *s = old->streams.table; s != NULL; s = s->hh.next) {
         const struct stream *held = streams_find(&core->streams, &s->end.position.stream);
 
         if (held == NULL || held->end.position.number < s->end.position.number)
             return ERR_NOT_FOUND;
-        if (held->end.position.number > s->end.position.number)
-            more = true;
-        else if (!hash_equal(&held->end.hash, &s->end.hash))
-            return ERR_CORRUPT;
+        err = check_stream(held, s);
+        if (err != ERR_OK)
+            return err;
+        more = more || held->end.position.number > s->end.position.number;
     }
     return more ? ERR_OK : ERR_EXISTS;
+}
+
+/* What is known of forks is this node's own, too. */
+static enum err move_forks(struct core *core, const struct core *old)
+{
+    enum err err = ERR_OK;
+
+    for (const struct stream *s = old->streams.table; s != NULL && err == ERR_OK;
+         s = s->hh.next) {
+        struct stream *held = streams_find(&core->streams, &s->end.position.stream);
+        struct fork_proof proof = {0};
+
+        held->frozen = held->frozen || s->frozen;
+        held->told = s->told;
+        held->doubted = s->doubted;
+        if (s->proof.blocks <= held->proof.blocks)
+            continue;
+        err = fork_copy(&proof, &s->proof);
+        if (err == ERR_OK)
+            streams_set_proof(&core->streams, held, &proof);
+    }
+    return err;
 }
 
 /* The streams that the old one knew as its own; then those of this node's key that it did not, written in a life
@@ -1352,9 +1527,9 @@ enum err core_adopt_own(struct core *core, const struct core *old)
     assert(old->gathered_count == 0 && old->unwritten_len == 0);
     if (err != ERR_OK)
         return err;
-    for (const struct stream *s = old->streams.table; s != NULL; s = s->hh.next)
-        if (s->frozen)
-            streams_find(&core->streams, &s->end.position.stream)->frozen = true;
+    err = move_forks(core, old);
+    if (err != ERR_OK)
+        return err;
     if (!order_own(core, old))
         return ERR_MEMORY;
     core->adopting = false;
@@ -1432,8 +1607,10 @@ void core_figures(const struct core *core, struct core_figures *figures)
                                      .late = core->late};
     if (own != NULL)
         figures->end = own->end;
-    for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next)
+    for (const struct stream *s = core->streams.table; s != NULL; s = s->hh.next) {
         figures->forks += s->frozen;
+        figures->doubted += s->doubted;
+    }
     for (size_t i = 0; i < COMPONENT_COUNT; i++)
         figures->items += components[i]->count(core->state[i]);
 }

@@ -22,6 +22,8 @@ enum {
      * none: only one from an old copy of the disk, or a key in the wrong hands. A HAVE names each of them. */
     CORE_OPEN_STREAMS = 4096,
     CORE_REQUESTS = 1 << 18, /* request ids and answers remembered */
+    /* Bytes of proofs of forks that are kept, over all streams; beyond that the log alone has them. */
+    CORE_PROOF_BYTES = 4 * 1024 * 1024,
     CORE_UNWRITTEN_MAX =
         1
         << 15, /* counts between two calls of core_written(), at most, and those that wait for
@@ -50,7 +52,8 @@ void core_free(struct core *core);
 
 /* ---- recovery: from a checkpoint, then block by block from the log ---- */
 
-/* A record of the log, whose frame was right: a block, the proof of a fork, or that a checkpoint was adopted.
+/* A record of the log, whose frame was right: a block, the proof of a fork, a stream in doubt, or that a checkpoint was
+ * adopted.
  * Errors: ERR_CORRUPT   it does not continue its stream
  *         ERR_REFUSED   it is of another cluster
  *         ERR_MALFORMED, ERR_VERSION, ERR_TOO_LONG as block_decode(); ERR_MEMORY */
@@ -128,6 +131,17 @@ struct core_record {
 enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len,
                              struct core_record *record);
 
+/* What a peer hands over as proof of a fork: two signed blocks that contradict each other, each with a u32 length before
+ * it (forks.h). CORE_FORKED: append both records, in their order; the stream is frozen. CORE_GAP: more of the stream
+ * comes in, or nothing of it is held: look again when it is said again. CORE_FROZEN: known. CORE_REFUSED: it proves
+ * nothing. bytes need not live on. */
+enum core_taken core_take_proof(struct core *core, const uint8_t *bytes, size_t len,
+                                struct core_record record[2]);
+/* Is there a stream of whose proof only one block is kept? */
+bool core_lacks_proof(const struct core *core);
+/* A record of the log, which may be the other one. ERR_MEMORY. */
+enum err core_find_proof(struct core *core, const uint8_t *bytes, size_t len);
+
 /* This run's stream was written to by somebody else (a resumed snapshot, a second copy), or forks: it must not be
  * continued. Give the core a new one, random, at once. Nothing may be gathered. */
 bool core_stream_lost(const struct core *core);
@@ -154,8 +168,13 @@ bool core_heard(const struct core *core, const struct stream_end *theirs);
 /* Is the stream frozen here? The ids [16] of all such, as HAVE names them; returns the bytes written. */
 bool core_is_frozen(const struct core *core, const struct id *stream);
 size_t core_frozen(const struct core *core, uint8_t *out, size_t size, bool *more);
-/* A peer has frozen the stream, or holds more of it than this node. If it is this run's, core_stream_lost(). */
+/* A peer has frozen the stream. If it is this run's, core_stream_lost(). */
 void core_heard_frozen(struct core *core, const struct id *stream);
+/* A peer holds more of the stream than this node. If it is this run's, likewise, and what is held of it is in doubt:
+ * what the peer holds goes on from it, which blocks will show, or was written beside it. */
+void core_heard_more(struct core *core, const struct id *stream);
+/* Is this run's stream in doubt? Then the log is to say so, for the next run. */
+bool core_stream_doubted(const struct core *core);
 /* The streams of a node's key that no later one names as ended. */
 size_t core_open_streams(const struct core *core, const struct public_key *key);
 /* Does this node write the stream? */
@@ -240,7 +259,8 @@ enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len);
 /* The third: what is this node's own: its streams in their order, the requests remembered, the frozen marks. Nothing
  * may be gathered or unwritten in the old one, here and below.
  * Errors: ERR_NOT_FOUND  the old one holds blocks that the new one lacks: they are gone from the log
- *         ERR_CORRUPT    a stream ends with the same number and another hash: it forks
+ *         ERR_CORRUPT    a stream ends elsewhere that forks, or with the same number and another hash
+ *         ERR_AGAIN      a stream ends later of which what is held here is in doubt
  *         ERR_EXISTS     the new one holds nothing that the old one lacks
  *         ERR_MEMORY */
 enum err core_adopt_own(struct core *core, const struct core *old);
@@ -254,6 +274,7 @@ struct core_figures {
     struct id cluster, stream;
     struct stream_end end; /* of this node's own history */
     uint64_t forks;        /* streams that are frozen */
+    uint64_t doubted;      /* and those in doubt (core_heard_more()) */
     uint64_t streams, items, blocks,
         ops; /* blocks, ops: applied since the start, recovery included */
     size_t requests;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "replica/ctl_out.h"
 
@@ -141,6 +142,34 @@ static void see_forks(struct verdict *v, const json_t *status)
         number(status, "forks"));
 }
 
+/* Whatever it holds stays: only people can tell what of it the others lack. */
+static void see_stuck(struct verdict *v, const json_t *status)
+{
+    static const char help[] =
+        "save what it has with tallyctl export; stop tallyd, move the folder log out of its "
+        "state directory, start it, and wait until it has caught up; compare with tallyctl "
+        "export, and put back by tallyctl add what only this node had counted "
+        "(deploy/CLUSTER.md)";
+    const char *stuck = json_string_value(json_object_get(status, "stuck"));
+
+    if (stuck == NULL)
+        return;
+    if (strcmp(stuck, "log") == 0)
+        add(v, VERDICT_NOT_OK,
+            "this node does not catch up by itself: peers' checkpoints lack blocks that it "
+            "holds, and its log has them no more\n"
+            "wait while a peer is behind this node (tallyctl peers); where none is, or none "
+            "gets on: %s",
+            help);
+    else
+        add(v, VERDICT_NOT_OK,
+            "this node does not catch up by itself: peers' checkpoints would take the place "
+            "of what it holds of a stream that %s\n%s",
+            strcmp(stuck, "fork") == 0 ? "forks"
+                                       : "may fork: it was counted in elsewhere, too",
+            help);
+}
+
 /* A start of the state process beside the first one follows a crash. What was long ago is in the log. */
 static void see_restarts(struct verdict *v, const json_t *status, uint64_t now_ms)
 {
@@ -254,6 +283,7 @@ enum verdict_word verdict_of(const json_t *status, const json_t *peers,
     see_copies(&v, status);
     see_copied(&v, status);
     see_forks(&v, status);
+    see_stuck(&v, status);
     see_restarts(&v, status, around->now_ms);
     see_peers(&v, peers);
     json_array_extend(v.not_ok, v.attention);

@@ -32,7 +32,7 @@ enum {
     LINK_NONCE_BYTES = 24,
     LINK_OVERHEAD =
         LINK_HINT_BYTES + LINK_NONCE_BYTES + 16 + PUBLIC_KEY_BYTES + 1 + ID_BYTES,
-    LINK_PAYLOAD_MAX = 512 * 1024, /* bytes */
+    LINK_PAYLOAD_MAX = 512 * 1024 + 8, /* bytes: two blocks, each behind its length */
     LINK_MESSAGE_MAX = LINK_PAYLOAD_MAX + LINK_OVERHEAD,
 };
 
@@ -44,6 +44,7 @@ enum link_type {
     LINK_CHECKPOINT = 4,
     LINK_WANT = 5,
     LINK_RIVALS = 6,
+    LINK_FORK = 7,
 };
 
 enum link_verdict {

@@ -31,28 +31,30 @@
     X(remove_early, "recovery removes a checkpoint before the log is read")          \
     X(believe_second, "what recovery writes again is not looked at again")
 
-#define CLUSTER_MUTANTS(X)                                                              \
-    X(hold_unsynced, "blocks of others count as held before the sync")                  \
-    X(send_unsynced, "blocks are sent, and counts answered, before the sync")           \
-    X(take_gap, "a block is taken though the one before it is not held")                \
-    X(take_again, "a block that is held is taken again")                                \
-    X(skip_previous, "a block need not continue the one before it")                     \
-    X(skip_signature, "a block's signature is not looked at")                           \
-    X(no_freeze, "a stream that forks goes on")                                         \
-    X(keep_stream, "a stream that somebody else writes to goes on")                     \
-    X(grow_only, "a peer that holds less than before is not believed")                  \
-    X(never_resend, "what got lost is not sent again")                                  \
-    X(never_relay, "blocks of others are not passed on")                                \
-    X(release_needed, "the log goes though a peer still needs it")                      \
-    X(count_early, "a node that joins counts at once")                                  \
-    X(join_empty, "a node has caught up with a peer that holds nothing")                \
-    X(adopt_bare, "another's checkpoint is taken over without the own blocks above it") \
-    X(keep_reach, "the memory of ids reaches behind a checkpoint of another")           \
-    X(forget_lost, "ids in what a peer gives back are not remembered")                  \
-    X(accept_stale, "messages that were heard before are taken again")                  \
-    X(skip_run, "and those of an earlier process")                                      \
-    X(skip_copies, "counts are answered before other nodes hold them")                  \
-    X(keep_window, "what a failed read was to replace is read")                         \
+#define CLUSTER_MUTANTS(X)                                                               \
+    X(hold_unsynced, "blocks of others count as held before the sync")                   \
+    X(send_unsynced, "blocks are sent, and counts answered, before the sync")            \
+    X(take_gap, "a block is taken though the one before it is not held")                 \
+    X(take_again, "a block that is held is taken again")                                 \
+    X(skip_previous, "a block need not continue the one before it")                      \
+    X(skip_signature, "a block's signature is not looked at")                            \
+    X(no_freeze, "a stream that forks goes on")                                          \
+    X(tell_none, "a proof of a fork is not handed on")                                   \
+    X(adopt_fork, "a checkpoint takes the place of what is held of a stream that forks") \
+    X(keep_stream, "a stream that somebody else writes to goes on")                      \
+    X(grow_only, "a peer that holds less than before is not believed")                   \
+    X(never_resend, "what got lost is not sent again")                                   \
+    X(never_relay, "blocks of others are not passed on")                                 \
+    X(release_needed, "the log goes though a peer still needs it")                       \
+    X(count_early, "a node that joins counts at once")                                   \
+    X(join_empty, "a node has caught up with a peer that holds nothing")                 \
+    X(adopt_bare, "another's checkpoint is taken over without the own blocks above it")  \
+    X(keep_reach, "the memory of ids reaches behind a checkpoint of another")            \
+    X(forget_lost, "ids in what a peer gives back are not remembered")                   \
+    X(accept_stale, "messages that were heard before are taken again")                   \
+    X(skip_run, "and those of an earlier process")                                       \
+    X(skip_copies, "counts are answered before other nodes hold them")                   \
+    X(keep_window, "what a failed read was to replace is read")                          \
     X(retire_last, "of retirements the last to arrive counts")
 
 #define MUTANTS(X) NODE_MUTANTS(X) CLUSTER_MUTANTS(X)

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "replica/checkpoint.h"
+#include "replica/forks.h"
 #include "replica/mutant.h"
 
 enum {
@@ -14,6 +15,8 @@ enum {
     /* Checkpoints looked at. A crash between making one and removing the oldest leaves one too many, and
      * damaged ones may stand before them. */
     CHECKPOINTS_SEEN = 8,
+    /* Between two looks through the log for what a peer's half of a proof contradicts. */
+    PROOF_LOOK_MS = 5000,
 };
 
 struct node {
@@ -53,7 +56,11 @@ struct node {
     bool
         twice; /* the log does not lead to the newest checkpoint: a second one has to stand beside it */
 
-    uint64_t keep; /* LSN from which on peers need the log */
+    bool forked;        /* one half of a proof was taken since the last commit */
+    uint64_t looked_ms; /* when the log was last read for a peer's half; 0: never */
+    enum node_stuck stuck;
+    uint64_t stuck_ms; /* since when, as of the last refusal */
+    uint64_t keep;     /* LSN from which on peers need the log */
     uint64_t recovered_blocks, commits;
 };
 
@@ -175,6 +182,32 @@ static enum err recover(struct node *node)
     return err == ERR_MALFORMED || err == ERR_TOO_LONG ? ERR_CORRUPT : err;
 }
 
+static enum err read_log(const struct node *node, uint64_t lsn, struct core *core,
+                         enum err (*take)(struct core *core, const uint8_t *bytes,
+                                          size_t len))
+{
+    struct wal_reader *reader = wal_reader_new(node->wal, lsn);
+    struct wal_frame frame;
+    enum err err = reader != NULL ? ERR_OK : ERR_MEMORY;
+
+    while (err == ERR_OK && (err = wal_reader_next(reader, &frame)) == ERR_OK)
+        err = take(core, frame.bytes, frame.len);
+    wal_reader_free(reader);
+    return err == ERR_AGAIN ? ERR_OK : err;
+}
+
+/* Of a fork that was noticed here the block held is one half of the proof. It is looked for while the log has it;
+ * where it came with a checkpoint, there is only the other half. What cannot be read now is not missed: the mark
+ * stands, and the next start looks again. */
+static enum err find_proofs(struct node *node)
+{
+    enum err err = core_lacks_proof(node->core)
+                       ? read_log(node, 0, node->core, core_find_proof)
+                       : ERR_OK;
+
+    return err == ERR_MEMORY ? err : ERR_OK;
+}
+
 enum err node_open(const struct node_config *config, struct node_time now,
                    struct node **node)
 {
@@ -188,6 +221,8 @@ enum err node_open(const struct node_config *config, struct node_time now,
     n->last_ms = now.mono_ms;
     n->keep = UINT64_MAX;
     err = recover(n);
+    if (err == ERR_OK)
+        err = find_proofs(n);
     if (err != ERR_OK) {
         node_close(n);
         return err;
@@ -272,21 +307,115 @@ enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
     *taken = core_receive(node->core, bytes, len, &record);
     if (*taken == CORE_FAILED)
         return ERR_MEMORY;
+    node->forked = node->forked || *taken == CORE_FORKED;
     return *taken == CORE_TAKEN || *taken == CORE_FORKED
                ? wal_append(node->wal, record.bytes, record.len)
                : ERR_OK;
 }
 
+static enum err take_proof(struct node *node, const uint8_t *bytes, size_t len,
+                           enum core_taken *taken)
+{
+    struct core_record record[2];
+    enum err err = ERR_OK;
+
+    if (!has_room(node, 2, len))
+        return ERR_OK;
+    *taken = core_take_proof(node->core, bytes, len, record);
+    if (*taken == CORE_FAILED)
+        return ERR_MEMORY;
+    for (unsigned i = 0; i < 2 && err == ERR_OK && *taken == CORE_FORKED; i++)
+        err = wal_append(node->wal, record[i].bytes, record[i].len);
+    return err;
+}
+
+/* The first block of the log that contradicts this one makes the proof whole. */
+static enum err look_for_half(struct node *node, const struct fork_half *half,
+                              struct fork_proof *proof)
+{
+    const struct crypto *crypto = node->config.core.crypto;
+    struct wal_reader *reader = wal_reader_new(node->wal, 0);
+    enum err err = fork_add(proof, crypto, half->bytes, half->len);
+    struct wal_frame frame;
+    struct position position;
+    struct block block;
+
+    if (reader == NULL)
+        err = ERR_MEMORY;
+    while (err == ERR_OK && proof->blocks < 2 &&
+           (err = wal_reader_next(reader, &frame)) == ERR_OK)
+        if (block_peek(frame.bytes, frame.len, &position) &&
+            id_equal(&position.stream, &half->block.stream) &&
+            block_decode(frame.bytes, frame.len, crypto, &block) == ERR_OK &&
+            fork_contradicts(&half->block, &block))
+            err = fork_add(proof, crypto, frame.bytes, frame.len);
+    wal_reader_free(reader);
+    return err == ERR_MEMORY ? err : ERR_OK;
+}
+
+static enum err take_half(struct node *node, const struct fork_half *half,
+                          uint64_t now_ms, enum core_taken *taken)
+{
+    struct fork_proof proof = {0};
+    enum err err = node_receive(node, half->bytes, half->len, taken);
+
+    if (err != ERR_OK || *taken != CORE_HELD ||
+        (node->looked_ms != 0 && now_ms - node->looked_ms < PROOF_LOOK_MS))
+        return err;
+    node->looked_ms = now_ms;
+    err = look_for_half(node, half, &proof);
+    if (err == ERR_OK && proof.blocks == 2)
+        err = take_proof(node, proof.bytes, proof.len, taken);
+    fork_clear(&proof);
+    return err;
+}
+
+enum err node_take_proof(struct node *node, const uint8_t *bytes, size_t len,
+                         uint64_t now_ms, enum core_taken *taken)
+{
+    struct fork_half half[2];
+    unsigned count;
+
+    *taken = CORE_GAP;
+    if (node->successor != NULL)
+        return ERR_OK;
+    if (fork_read(bytes, len, node->config.core.crypto, half, &count) == ERR_OK &&
+        count == 1)
+        return take_half(node, &half[0], now_ms, taken);
+    return take_proof(node, bytes, len, taken);
+}
+
+/* What the next start is to know of this run's stream. Where the log has no room, it goes with the next checkpoint. */
+static enum err log_doubt(struct node *node)
+{
+    uint8_t bytes[BLOCK_DOUBT_BYTES];
+    struct writer w = writer_of(bytes, sizeof bytes);
+    struct core_figures figures;
+    enum err err;
+
+    if (!core_stream_doubted(node->core) || wal_room(node->wal) < sizeof bytes)
+        return ERR_OK;
+    core_figures(node->core, &figures);
+    write_u8(&w, BLOCK_DOUBT);
+    write_bytes(&w, figures.stream.byte, ID_BYTES);
+    err = wal_append(node->wal, bytes, w.len);
+    return err == ERR_OK ? wal_sync(node->wal) : err;
+}
+
 /* Somebody else has written to this run's stream: it is his as much as ours, so neither goes on with it. */
-static void renew_stream(struct node *node)
+static enum err renew_stream(struct node *node)
 {
     struct id stream;
+    enum err err = log_doubt(node);
 
+    if (err != ERR_OK)
+        return err;
     node->config.random(&stream, sizeof stream);
     core_new_stream(node->core, &stream);
     log_alarm(
         "this node's stream was written to by another process with its key: a copied machine or a "
         "resumed snapshot? Going on with a new stream");
+    return ERR_OK;
 }
 
 static enum err commit(struct node *node, struct node_time now)
@@ -327,7 +456,13 @@ enum err node_commit(struct node *node, struct node_time now)
     if (err != ERR_OK)
         return err;
     if (core_stream_lost(node->core) && !MUTANT(keep_stream))
-        renew_stream(node);
+        err = renew_stream(node);
+    if (err == ERR_OK && node->forked) {
+        node->forked = false;
+        err = find_proofs(node);
+    }
+    if (err != ERR_OK)
+        return err;
     answer(node, now);
     return ERR_OK;
 }
@@ -415,20 +550,6 @@ static void drop_offer(struct node *node)
     node->offer = (struct offer){0};
 }
 
-static enum err read_log(const struct node *node, uint64_t lsn, struct core *core,
-                         enum err (*take)(struct core *core, const uint8_t *bytes,
-                                          size_t len))
-{
-    struct wal_reader *reader = wal_reader_new(node->wal, lsn);
-    struct wal_frame frame;
-    enum err err = reader != NULL ? ERR_OK : ERR_MEMORY;
-
-    while (err == ERR_OK && (err = wal_reader_next(reader, &frame)) == ERR_OK)
-        err = take(core, frame.bytes, frame.len);
-    wal_reader_free(reader);
-    return err == ERR_AGAIN ? ERR_OK : err;
-}
-
 /* What the log shall say of it, before the place that the checkpoint is of. */
 static enum err log_adoption(struct node *node)
 {
@@ -451,18 +572,24 @@ static enum err log_adoption(struct node *node)
 static enum err succeed(struct node *node, struct core *core)
 {
     struct reader state = reader_of(node->offer.state, node->offer.len);
+    struct core_figures figures;
     enum err err = core_adopt(core, node->core, &state);
 
-    if (err == ERR_OK && core_stream_lost(core))
-        renew_stream(node);
+    if (err == ERR_OK && core_stream_lost(core)) {
+        core_figures(node->core, &figures);
+        core_heard_more(node->core, &figures.stream);
+        err = renew_stream(node);
+    }
     if (err == ERR_OK && !MUTANT(adopt_bare))
         err = read_log(node, 0, core, core_adopt_record);
     return err == ERR_OK ? core_adopt_own(core, node->core) : err;
 }
 
 /* What is left out of the offers: only the state as it is can be trusted. */
-static void refuse_offer(struct node *node, enum err err)
+static void refuse_offer(struct node *node, enum err err, uint64_t now_ms)
 {
+    node->stuck_ms = now_ms;
+    node->stuck = NODE_GOES_ON;
     switch (err) {
     case ERR_EXISTS:
         log_info("a peer's checkpoint holds nothing that is not held here");
@@ -475,15 +602,26 @@ static void refuse_offer(struct node *node, enum err err)
             "a peer's checkpoint is of a newer version: run that version here, too");
         break;
     case ERR_NOT_FOUND:
+        node->stuck = NODE_STUCK_LOG;
         log_alarm(
             "a peer's checkpoint lacks blocks that were held here, and the log does not reach "
             "back to them: it was refused, and nothing is lost. A checkpoint made after that "
             "peer has caught up with this node will do");
         break;
     case ERR_CORRUPT:
+        node->stuck = NODE_STUCK_FORK;
         log_alarm(
             "a peer's checkpoint contradicts this node's log, because a stream forks: "
-            "it was refused");
+            "it was refused, and nothing is lost. This node does not get on by itself: "
+            "tallyctl status tells what to do");
+        break;
+    case ERR_AGAIN:
+        node->stuck = NODE_STUCK_DOUBT;
+        log_alarm(
+            "a peer's checkpoint may take the place of what this node has counted: peers "
+            "hold more of a stream of its own than it has written. It was refused, and "
+            "nothing is lost. This node does not get on by itself: tallyctl status tells "
+            "what to do");
         break;
     default:
         log_alarm("a peer's checkpoint is no state, though it is signed: %s",
@@ -508,7 +646,7 @@ static bool can_adopt(const struct node *node)
 }
 
 /* Put the new state together. *made: its file is ready to be made. */
-static enum err adopt(struct node *node, bool *made)
+static enum err adopt(struct node *node, uint64_t now_ms, bool *made)
 {
     struct core *core = core_new(&node->config.core);
     enum err err = core != NULL ? succeed(node, core) : ERR_MEMORY;
@@ -517,7 +655,7 @@ static enum err adopt(struct node *node, bool *made)
     if (err == ERR_OK)
         err = log_adoption(node);
     else if (err != ERR_MEMORY && err != ERR_IO) {
-        refuse_offer(node, err);
+        refuse_offer(node, err, now_ms);
         core_free(core);
         return ERR_OK;
     }
@@ -544,6 +682,7 @@ static enum err adopted(struct node *node, struct node_time now)
     drop_offer(node);
     err = checkpoint_made(node, now);
     node->twice = true;
+    node->stuck = NODE_GOES_ON;
     log_info("went over to a peer's checkpoint, %s; blocks follow", node->make.name);
     return err;
 }
@@ -632,7 +771,7 @@ static enum err start_make(struct node *node, uint64_t now_ms)
         node->making =
             node->relief && wal_has_old(node->wal) ? MAKING_RELIEF : MAKING_SEGMENT;
     else if (can_adopt(node)) {
-        err = adopt(node, &made);
+        err = adopt(node, now_ms, &made);
         node->making = made ? MAKING_ADOPTED : MAKING_NOTHING;
     } else if (checkpoint_due(node, now_ms))
         node->making = MAKING_CHECKPOINT;
@@ -668,6 +807,8 @@ enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_m
         err = start_make(node, now.mono_ms);
     if (err == ERR_OK)
         answer(node, now);
+    if (now.mono_ms - node->stuck_ms > NODE_STUCK_MS)
+        node->stuck = NODE_GOES_ON;
     *next_ms = next_make(node);
     if (core_due(node->core) < *next_ms)
         *next_ms = core_due(node->core);
@@ -722,4 +863,5 @@ void node_figures(const struct node *node, struct node_figures *figures)
     figures->recovered_blocks = node->recovered_blocks;
     figures->commits = node->commits;
     figures->full = node->full;
+    figures->stuck = node->stuck;
 }

@@ -14,6 +14,9 @@
 #include "replica/disk.h"
 #include "replica/wal.h"
 
+/* Who needs a checkpoint is offered one again within this time. */
+enum { NODE_STUCK_MS = 150 * 1000 };
+
 struct node_time {
     uint64_t mono_ms; /* never goes back; for periods */
     uint64_t wall_ms; /* since 1970; for stamps */
@@ -61,6 +64,11 @@ void node_get(const struct node *node, const struct msg_get_req *req,
  * Errors: as node_commit(). */
 enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
                       enum core_taken *taken);
+/* What a peer hands over as proof of a fork: one block or two (forks.h). A single one that contradicts what the log holds
+ * of its stream, further back than where it ends, proves it together with that: the log is read for it now and then. *taken: CORE_FORKED
+ * where the stream is frozen since; else as core_take_proof(). Errors: as node_commit(). */
+enum err node_take_proof(struct node *node, const uint8_t *bytes, size_t len,
+                         uint64_t now_ms, enum core_taken *taken);
 /* A checkpoint that another node made: its state's encoding, from malloc(). With ERR_OK it is the node's, which goes
  * over to it once it stands in a file of this node's own: out of node_maintain(), which looks at it and may
  * still refuse it. Until then no block is taken from peers. What is answered, and what is counted meanwhile, stays.
@@ -108,6 +116,14 @@ struct node_figures {
     uint64_t checkpoint_wall_ms; /* when it was made by this run; 0: before */
     uint64_t recovered_blocks;   /* read from the log at the start */
     uint64_t commits;            /* syncs of the log that had something to sync */
+    /* Why the last checkpoint of a peer's was refused though this node needs one: people have to help. NODE_GOES_ON again
+     * once one was taken, or none was refused for NODE_STUCK_MS. */
+    enum node_stuck {
+        NODE_GOES_ON,
+        NODE_STUCK_FORK, /* it would take the place of what is held of a stream that forks */
+        NODE_STUCK_DOUBT, /* likewise, of one that may */
+        NODE_STUCK_LOG, /* it lacks what was held here, and the log no longer has that */
+    } stuck;
     bool
         full; /* a segment or checkpoint cannot be made, mostly for want of room; counts are refused
                 * once what the log has is used up */

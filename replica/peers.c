@@ -27,6 +27,7 @@ enum {
     FETCH_STALLED_MS = 15000, /* then another peer's offer is taken */
 };
 static_assert((int)BATCH_BYTES <= (int)LINK_PAYLOAD_MAX, "a batch fits a message");
+static_assert((int)FORK_PROOF_MAX <= (int)LINK_PAYLOAD_MAX, "and so does a proof");
 
 /* How far a peer is with one stream. */
 struct progress {
@@ -37,6 +38,8 @@ struct progress {
     uint64_t frozen_round; /* of the HAVE that said that the peer takes no more of it */
     uint64_t
         proof_ms; /* when our block that contradicts its last was sent; 0: it does not */
+    uint64_t
+        told_ms; /* when it was last told that the stream forks, with the proof; 0: never */
     /* It lacked a block when the log ended at this LSN (0: it lacked none), of which `missed` was sent: a feed that has
      * read up to there without sending more has not found it. */
     uint64_t missing_lsn, missed;
@@ -103,6 +106,8 @@ struct peer {
         here; /* a conversation began, and it has not been silent for long since: another may be about to begin */
     uint64_t heard_ms, hello_ms, have_ms;
     uint64_t vector_ms; /* its last HAVE came */
+    bool
+        untold; /* there is a stream frozen here that its last HAVE has blocks of and does not name as frozen */
     bool
         wants_have; /* something of it was stored, or looked at in vain: it is to hear where we stand */
     struct peer_figures figures;
@@ -518,9 +523,9 @@ static void feed_acknowledge(struct peer *peer, struct feed *feed, uint64_t now_
 /* What a HAVE comes to. */
 struct compared {
     uint64_t now_ms;
-    bool less;     /* the peer holds less of something than before */
-    bool other;    /* or something else than is held here */
-    bool unproven; /* it does not know that a stream forks */
+    bool less;   /* the peer holds less of something than before */
+    bool other;  /* or something else than is held here */
+    bool untold; /* it does not know that a stream forks */
 };
 
 /* The peer's last block is another than ours of that number: the stream forks. Ours is the proof that it lacks. */
@@ -536,15 +541,19 @@ static void contradict(const struct peer *peer, struct progress *progress,
     compared->less = true;
 }
 
-/* A peer says that a stream forks, or that there is more of it than is held here. If it is this run's, somebody else
- * writes it, too. */
-static void heard_lost(struct peers *p, const struct id *stream, uint64_t now_ms)
+/* A peer says that a stream forks, or (more) that there is more of it than is held here. If it is this run's, somebody
+ * else writes it, too. */
+static void heard_lost(struct peers *p, const struct id *stream, bool more,
+                       uint64_t now_ms)
 {
     struct core *core = node_core(p->config.node);
 
     if (p->renewed_ms != 0 && now_ms - p->renewed_ms < PEERS_RENEW_MS)
         return;
-    core_heard_frozen(core, stream);
+    if (more)
+        core_heard_more(core, stream);
+    else
+        core_heard_frozen(core, stream);
     if (core_stream_lost(core))
         p->renewed_ms = now_ms;
 }
@@ -567,7 +576,8 @@ static enum err have_stream(struct peers *p, struct peer *peer,
         progress->passed = 0;
         compared->less = true; /* What was passed over can be sent now. */
     }
-    compared->unproven = compared->unproven || (frozen && !takes_no_more(peer, progress));
+    compared->untold = compared->untold || (frozen && end->position.number > 0 &&
+                                            !takes_no_more(peer, progress));
     compared->other = compared->other || end->position.number != held || contradicts;
     if (end->position.number > progress->have && progress->losses > 0) {
         progress->losses = 0;
@@ -577,7 +587,7 @@ static enum err have_stream(struct peers *p, struct peer *peer,
         progress->have = end->position.number;
     progress->round = peer->round;
     if (end->position.number > held)
-        heard_lost(p, &end->position.stream, compared->now_ms);
+        heard_lost(p, &end->position.stream, true, compared->now_ms);
     if (contradicts)
         contradict(peer, progress, compared);
     else
@@ -647,7 +657,7 @@ static enum err have_frozen(struct peers *p, struct peer *peer, struct reader id
         if (progress == NULL)
             return ERR_MEMORY;
         progress->frozen_round = peer->round;
-        heard_lost(p, &stream, now_ms);
+        heard_lost(p, &stream, false, now_ms);
     }
     return ERR_OK;
 }
@@ -771,7 +781,8 @@ static enum err have(struct peers *p, struct peer *peer,
     if (!compared.other && peer_lacks(p, peer) == 0)
         compare(p, peer, digest);
     if (compared.less || !peer->heard_have || cut)
-        peer_rewind(peer, compared.less || compared.unproven);
+        peer_rewind(peer, compared.less);
+    peer->untold = compared.untold;
     first = !peer->heard_have;
     peer->heard_have = true;
     if (first)
@@ -814,7 +825,7 @@ static const char *refusal(const struct peers *p, const uint8_t *bytes, size_t l
            "cluster in this tally.conf?";
 }
 
-/* Both blocks stay in the log as proof. */
+/* Both blocks stay as proof. */
 static void log_fork(struct peers *p, const struct peer *peer, const uint8_t *bytes,
                      size_t len, uint64_t now_ms)
 {
@@ -829,7 +840,7 @@ static void log_fork(struct peers *p, const struct peer *peer, const uint8_t *by
     id_format(&at.stream, hex);
     stream = streams_find(core_streams(node_core(p->config.node)), &at.stream);
     log_alarm(
-        "stream %s of node %.*s forks: block %llu here and the one that %s sent are both signed, and contradict "
+        "stream %s of node %.*s forks: block %llu that %s has sent, and another one, are both signed, and contradict "
         "each other: a snapshot of its memory was resumed, or its key was stolen. No more is taken of that "
         "stream; what is counted in it may not reach every node (and %llu more since the last such line)",
         hex, stream->name_len, stream->name, (unsigned long long)at.number,
@@ -865,6 +876,28 @@ static enum err blocks(struct peers *p, struct peer *peer,
                         "sent a block of a newer version: run that version here, too",
                         now_ms);
         }
+    }
+    return err;
+}
+
+/* Somebody else has the whole proof of a fork, or knows one half of it. */
+static enum err fork(struct peers *p, struct peer *peer,
+                     const struct link_message *message, uint64_t now_ms)
+{
+    struct reader r = reader_of(message->payload, message->len);
+    uint32_t len = read_u32(&r);
+    const uint8_t *first = read_bytes(&r, len);
+    enum core_taken taken;
+    enum err err =
+        node_take_proof(p->config.node, message->payload, message->len, now_ms, &taken);
+
+    peer->wants_have = true;
+    if (taken == CORE_FORKED)
+        log_fork(p, peer, first, len, now_ms);
+    if (taken == CORE_REFUSED) {
+        peer->figures.refused++;
+        log_dropped(peer, "sent as proof that a stream forks what proves nothing",
+                    now_ms);
     }
     return err;
 }
@@ -1024,6 +1057,8 @@ static enum err act(struct peers *p, struct peer *peer,
     case LINK_WANT:
         err = want(peer, message, now_ms);
         break;
+    case LINK_FORK:
+        return fork(p, peer, message, now_ms);
     case LINK_RIVALS:
         p->copied_ms = now_ms;
         return ERR_OK;
@@ -1166,24 +1201,6 @@ static bool batch_has_room(const struct batch *batch)
            batch->blocks < PEERS_BLOCKS_MAX;
 }
 
-/* One half of what proves a fork; the peer has the other. It is sent each time that the log is read: what the peer
- * then says of the stream tells whether it came. */
-static void feed_proof(struct peer *peer, const struct wal_frame *frame,
-                       struct batch *batch)
-{
-    const uint8_t *block = frame->bytes + 1;
-    size_t len = frame->len - 1;
-    struct position position;
-    struct progress *progress;
-
-    if (!block_peek(block, len, &position))
-        return;
-    progress = progress_of(peer, &position.stream);
-    if (progress == NULL || takes_no_more(peer, progress))
-        return;
-    batch_add(batch, block, len);
-}
-
 /* A stream of which the peer takes nothing (it does not trust its node, or is of another cluster, or of an older version)
  * neither takes the room of others under way, nor is it sent for ever at full speed. */
 static bool is_held_back(struct feed *feed, const struct progress *progress,
@@ -1208,8 +1225,6 @@ static void feed_frame(struct peer *peer, struct feed *feed, bool own,
     struct position position;
     struct progress *progress;
 
-    if (feed->relay && frame->bytes[0] == BLOCK_PROOF)
-        feed_proof(peer, frame, batch);
     if (own == feed->relay || !block_peek(frame->bytes, frame->len, &position))
         return;
     progress = progress_of(peer, &position.stream);
@@ -1227,7 +1242,7 @@ static void feed_frame(struct peer *peer, struct feed *feed, bool own,
     peer->figures.sent++;
 }
 
-/* What feed_frame() put into the batch is on its way; proofs are not acknowledged. */
+/* What feed_frame() put into the batch is on its way. */
 static void feed_sent(struct feed *feed, uint64_t now_ms)
 {
     struct unacked *newest;
@@ -1510,6 +1525,35 @@ static void watch_copied(struct peers *p, uint64_t now_ms)
     p->copied = copied;
 }
 
+/* Is the peer to be told that this stream forks? It has blocks of it, and does not say that it knows. */
+static bool is_untold(const struct peer *peer, const struct stream *stream,
+                      const struct progress *progress, uint64_t now_ms)
+{
+    return stream->frozen && stream->proof.blocks > 0 &&
+           (progress->have > 0 || progress->proof_ms != 0) &&
+           !takes_no_more(peer, progress) &&
+           (progress->told_ms == 0 || now_ms - progress->told_ms >= PEERS_PROOF_MS);
+}
+
+/* One proof in a turn, for it may be large. */
+static void tell_forks(struct peers *p, size_t i, uint64_t now_ms)
+{
+    const struct streams *streams = core_streams(node_core(p->config.node));
+    struct peer *peer = p->peer[i];
+
+    for (const struct stream *s = streams->table; s != NULL; s = s->hh.next) {
+        struct progress *progress = progress_of(peer, &s->end.position.stream);
+
+        if (progress == NULL || !is_untold(peer, s, progress, now_ms))
+            continue;
+        progress->told_ms = now_ms;
+        memcpy(p->payload, s->proof.bytes, s->proof.len);
+        send_payload(p, i, LINK_FORK, s->proof.len);
+        return;
+    }
+    peer->untold = false; /* Until the next HAVE. */
+}
+
 /* Returns when there will be something to do, if nothing comes. */
 static uint64_t peer_turn(struct peers *p, size_t i, uint64_t now_ms)
 {
@@ -1540,6 +1584,8 @@ static uint64_t peer_turn(struct peers *p, size_t i, uint64_t now_ms)
     }
     if (!peer->heard_have)
         return due_ms;
+    if (peer->untold && !MUTANT(tell_none))
+        tell_forks(p, i, now_ms);
     due_ms = sooner(due_ms, feed_turn(p, i, &peer->own, now_ms));
     due_ms = sooner(due_ms, feed_turn(p, i, &peer->relay, now_ms));
     sending_turn(p, i, now_ms);

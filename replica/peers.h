@@ -19,6 +19,8 @@
  *           of streams that fork, of which the sender takes no more
  *   BLOCKS  per block, at most PEERS_BLOCKS_MAX: u32 length, the block's bytes
  *   CHECKPOINT, WANT  transfer.h
+ *   FORK    the proof that a stream forks (forks.h): per block, two or one: u32 length, the block's bytes. To whoever holds
+ *           blocks of the stream and does not name it as one that forks, every PEERS_PROOF_MS
  *   RIVALS  nothing: another process with the receiver's key is alive (rivals.h) */
 #ifndef REPLICA_PEERS_H
 #define REPLICA_PEERS_H
@@ -50,7 +52,7 @@ enum {
     PEERS_BLOCKS_MAX = 64,
     PEERS_PATIENCE_MS = 3000,
     PEERS_PROOF_MS =
-        5000, /* between two blocks sent to a peer to show that its own contradicts it */
+        5000, /* between two blocks, or proofs, sent to a peer to show it that a stream forks */
     PEERS_RENEW_MS =
         10000, /* between two streams begun because a peer says that it has frozen the last */
     PEERS_FETCH_MS =

@@ -10,6 +10,7 @@ void streams_clear(struct streams *s)
     HASH_ITER(hh, s->table, stream, next)
     {
         HASH_DEL(s->table, stream);
+        fork_clear(&stream->proof);
         free(stream);
     }
     free(s->own);
@@ -97,6 +98,15 @@ struct stream *streams_add(struct streams *s, const struct id *id,
     return stream;
 }
 
+void streams_set_proof(struct streams *s, struct stream *stream, struct fork_proof *proof)
+{
+    s->proof_bytes += proof->len;
+    s->proof_bytes -= stream->proof.len;
+    fork_clear(&stream->proof);
+    stream->proof = *proof;
+    *proof = (struct fork_proof){0};
+}
+
 bool stream_is_named(const struct stream *stream)
 {
     const struct stream *after = stream->after;
@@ -118,6 +128,9 @@ const struct stream *streams_last_own(const struct streams *s)
     return s->own_count > 0 ? s->own[s->own_count - 1] : NULL;
 }
 
+/* Of one stream in this node's own part, but for its proof. */
+enum { OWN_MAX = 2 * ID_BYTES + 2 + 10 };
+
 static int stream_order(const struct stream *a, const struct stream *b)
 {
     return memcmp(a->end.position.stream.byte, b->end.position.stream.byte, ID_BYTES);
@@ -125,8 +138,9 @@ static int stream_order(const struct stream *a, const struct stream *b)
 
 size_t streams_encoded_max(const struct streams *s)
 {
-    return 20 + s->count * (2 * (ID_BYTES + 10 + HASH_BYTES) + PUBLIC_KEY_BYTES + 1 +
-                            NODE_NAME_MAX + 1);
+    return 40 + s->proof_bytes +
+           s->count * (2 * (ID_BYTES + 10 + HASH_BYTES) + PUBLIC_KEY_BYTES + 1 +
+                       NODE_NAME_MAX + 1 + OWN_MAX);
 }
 
 static void put_end(struct writer *w, const struct stream_end *end)
@@ -203,19 +217,32 @@ enum err streams_decode(struct streams *s, struct reader *r)
     return err;
 }
 
+/* What a stream's mark says. */
+enum { MARK_FROZEN = 1, MARK_DOUBTED = 2, MARK_MAX = 3 };
+
+static void put_mark(struct writer *w, const struct stream *stream)
+{
+    write_bytes(w, stream->end.position.stream.byte, ID_BYTES);
+    write_u8(w, (uint8_t)((stream->frozen ? MARK_FROZEN : 0) |
+                          (stream->doubted ? MARK_DOUBTED : 0)));
+    write_u8(w, (uint8_t)stream->proof.blocks);
+    write_varint(w, stream->proof.len);
+    write_bytes(w, stream->proof.bytes, stream->proof.len);
+}
+
 void streams_encode_own(const struct streams *s, struct writer *w)
 {
-    size_t frozen = 0;
+    size_t marked = 0;
 
     write_varint(w, s->own_count);
     for (size_t i = 0; i < s->own_count; i++)
         write_bytes(w, s->own[i]->end.position.stream.byte, ID_BYTES);
     for (const struct stream *stream = s->table; stream != NULL; stream = stream->hh.next)
-        frozen += stream->frozen;
-    write_varint(w, frozen);
+        marked += stream->frozen || stream->doubted;
+    write_varint(w, marked);
     for (const struct stream *stream = s->table; stream != NULL; stream = stream->hh.next)
-        if (stream->frozen)
-            write_bytes(w, stream->end.position.stream.byte, ID_BYTES);
+        if (stream->frozen || stream->doubted)
+            put_mark(w, stream);
 }
 
 /* The next id, which must be of a stream that is here; NULL otherwise. */
@@ -227,9 +254,32 @@ static struct stream *known_stream(const struct streams *s, struct reader *r)
     return r->bad ? NULL : streams_find(s, &id);
 }
 
+static enum err get_mark(struct streams *s, struct stream *stream, struct reader *r)
+{
+    uint8_t mark = read_u8(r), blocks = read_u8(r);
+    uint64_t len = read_varint(r);
+    struct fork_proof proof = {.blocks = blocks};
+
+    if (r->bad || mark == 0 || mark > MARK_MAX || blocks > 2 ||
+        (blocks == 0) != (len == 0) || len > FORK_PROOF_MAX || len > r->left)
+        return ERR_MALFORMED;
+    stream->frozen = (mark & MARK_FROZEN) != 0;
+    stream->doubted = (mark & MARK_DOUBTED) != 0;
+    if (len == 0)
+        return ERR_OK;
+    proof.len = (size_t)len;
+    proof.bytes = malloc(proof.len);
+    if (proof.bytes == NULL)
+        return ERR_MEMORY;
+    read_copy(r, proof.bytes, proof.len);
+    streams_set_proof(s, stream, &proof);
+    return ERR_OK;
+}
+
 enum err streams_decode_own(struct streams *s, struct reader *r)
 {
     uint64_t count = read_varint(r);
+    enum err err = ERR_OK;
 
     for (uint64_t i = 0; i < count; i++) {
         struct stream *stream = known_stream(s, r);
@@ -240,12 +290,14 @@ enum err streams_decode_own(struct streams *s, struct reader *r)
             return ERR_MEMORY;
     }
     count = read_varint(r);
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count && err == ERR_OK; i++) {
         struct stream *stream = known_stream(s, r);
 
-        if (stream == NULL || stream->frozen)
+        if (stream == NULL || stream->frozen || stream->doubted)
             return ERR_MALFORMED;
-        stream->frozen = true;
+        err = get_mark(s, stream, r);
     }
+    if (err != ERR_OK)
+        return err;
     return r->bad ? ERR_MALFORMED : ERR_OK;
 }

@@ -12,6 +12,7 @@
 #include "common/byte.h"
 #include "common/err.h"
 #include "replica/block.h"
+#include "replica/forks.h"
 
 struct stream {
     struct stream_end end; /* the last block held: durable, applied */
@@ -28,6 +29,13 @@ struct stream {
     uint64_t own;
     bool
         frozen; /* it forks: two signed blocks contradict each other, and no more is taken of it */
+    struct fork_proof proof; /* of that, as far as it is to be had */
+    /* It forks, as a proof told when this was the last block taken: it is frozen once no more of it comes. 0: nobody
+     * has said so. */
+    uint64_t told;
+    /* A peer holds more of it than this node, whose present run's it was, has written; and it is not known whether that
+     * goes on from what is held here. */
+    bool doubted;
     /* Of this node's own: up to which block enough other nodes hold it, as they say at present; and how many repeats
      * wait for that. See core_copied(). */
     uint64_t copied;
@@ -42,7 +50,8 @@ struct streams {
     size_t count;
     struct stream **own; /* own[i]->own == i + 1 */
     size_t own_count, own_size;
-    bool provisional; /* one of them is */
+    bool provisional;   /* one of them is */
+    size_t proof_bytes; /* of all */
 };
 
 /* Zero-initialised is empty. */
@@ -51,6 +60,9 @@ struct stream *streams_find(const struct streams *s, const struct id *id);
 /* A new one, with no block yet. own: it is this node's. NULL without memory. */
 struct stream *streams_add(struct streams *s, const struct id *id,
                            const struct block_origin *origin, bool own);
+/* Set what is kept as proof that the stream forks; it is the stream's from now on, and what it had is freed. */
+void streams_set_proof(struct streams *s, struct stream *stream,
+                       struct fork_proof *proof);
 /* Does the stream end just where the one after it says? Then that one tells of both. */
 bool stream_is_named(const struct stream *stream);
 /* Which streams are this node's is told anew: first none of them, then one after another, in the order in which

@@ -20,6 +20,7 @@ struct archived {
     uint64_t number;
     uint32_t stream;
     uint32_t nodes;                  /* on whose disks it was durable: bits */
+    bool logged;                     /* it stands in somebody's log, at the end */
     int64_t total[ARCHIVE_COUNTERS]; /* of its stream, up to and with it */
     size_t len;
     uint8_t bytes[];

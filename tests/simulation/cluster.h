@@ -303,6 +303,8 @@ void check_number(struct member *m, const struct ask *ask,
 void check_got(struct member *m, const struct msg_get_req *req,
                const struct msg_get_rep *rep);
 void check_member(struct member *m);
+/* It goes over to another's checkpoint; before: what its disk held. */
+void check_adopted(const struct member *m, const struct held *before);
 void check_alarm(struct cluster *c, const char *line);
 void check_removed_log(struct member *m, const struct simfile *file);
 bool check_equal(struct cluster *c);

@@ -358,6 +358,23 @@ void check_removed_log(struct member *m, const struct simfile *file)
     free(bytes);
 }
 
+/* ---- checkpoints of others ---- */
+
+/* Of a stream that is frozen, no checkpoint takes the place of what is held. */
+void check_adopted(const struct member *m, const struct held *before)
+{
+    const struct archive *a = m->cluster->archive;
+
+    for (size_t i = 0; i < archive_streams(a); i++) {
+        const struct archived *end = held_end(before, i);
+
+        if (end != NULL && is_frozen(m, i) && !held_has(a, &m->ledger.held, end))
+            broken("a checkpoint takes the place of %" PRIu64
+                   " blocks that are held of a stream that forks",
+                   end->number);
+    }
+}
+
 /* ---- alarms ---- */
 
 static bool has_forked(const struct cluster *c)
@@ -398,6 +415,7 @@ static const struct {
     {"are both signed, and contradict each other", has_forked},
     {"this node's stream was written to by another process", was_resumed},
     {"a peer's checkpoint contradicts this node's log", has_forked},
+    {"a peer's checkpoint may take the place of what this node has counted", was_resumed},
     {"a peer's checkpoint lacks blocks that were held here", has_forgotten},
     {"a peer's checkpoint is not signed by a node of this cluster", has_reloaded},
     {"another process with its key is alive", has_copies},
@@ -409,7 +427,8 @@ void check_alarm(struct cluster *c, const char *line)
     /* A fork is a case for people: who holds the other content, and needs a checkpoint, does not get on by himself. Nor do
      * two of which each has forgotten what the other lacks (seed 1757): that is told once it has lasted. */
     if (c->acting != NULL && strstr(line, "a peer's checkpoint") != NULL &&
-        (has_forked(c) || (c->calm && c->now_ms - c->calm_ms > STUCK_MS)))
+        (has_forked(c) || was_resumed(c) ||
+         (c->calm && c->now_ms - c->calm_ms > STUCK_MS)))
         c->acting->stuck = true;
     for (size_t i = 0; i < sizeof alarms / sizeof *alarms; i++)
         if (strstr(line, alarms[i].says) != NULL && alarms[i].cause(c))
@@ -437,6 +456,17 @@ static bool holds_reference(const struct cluster *c, const struct held *h)
     return true;
 }
 
+/* It waits for people, and says so: who does not has to catch up. */
+static bool is_stuck(const struct member *m)
+{
+    struct node_figures figures;
+
+    if (!m->stuck || m->process == NULL)
+        return false;
+    node_figures(m->process, &figures);
+    return figures.stuck != NODE_GOES_ON;
+}
+
 /* It has nothing to do, and holds all that there is. */
 static bool is_settled(const struct cluster *c, const struct member *m)
 {
@@ -444,14 +474,14 @@ static bool is_settled(const struct cluster *c, const struct member *m)
         m->queue.count + m->taken.count + m->lost.count > 0 ||
         core_unwritten(node_core(m->process)))
         return false;
-    return m->stuck || c->equal_ms > 0 || holds_reference(c, &m->ledger.held);
+    return is_stuck(m) || c->equal_ms > 0 || holds_reference(c, &m->ledger.held);
 }
 
 /* One that is not stuck; NULL: all are. */
 static const struct member *first_of(const struct cluster *c)
 {
     for (unsigned i = 0; i < c->plan.nodes; i++)
-        if (!c->member[i]->stuck)
+        if (!is_stuck(c->member[i]))
             return c->member[i];
     return NULL;
 }
@@ -464,7 +494,7 @@ bool check_equal(struct cluster *c)
         const struct member *m = c->member[i];
 
         if (!is_settled(c, m) ||
-            (!m->stuck && !same(c, &m->ledger.held, &first->ledger.held)))
+            (!is_stuck(m) && !same(c, &m->ledger.held, &first->ledger.held)))
             return false;
     }
     return true;
@@ -473,7 +503,7 @@ bool check_equal(struct cluster *c)
 static bool is_any_stuck(const struct cluster *c)
 {
     for (unsigned i = 0; i < c->plan.nodes; i++)
-        if (c->member[i]->stuck)
+        if (is_stuck(c->member[i]))
             return true;
     return false;
 }
@@ -518,23 +548,64 @@ static void check_log(struct member *m)
                segments);
 }
 
-/* Both blocks are there as proof where two that forked have met: those who hold different ends have met through their
- * peers, so at least one of them has frozen the stream. */
+/* All blocks that stand in a log, also as proof. */
+static void note_logged(void *arg, struct simfile *file)
+{
+    const struct member *m = arg;
+    uint64_t size = simfile_size(file), at = FORMAT_SEGMENT_HEADER;
+    struct format_segment segment;
+    struct format_frame f;
+    uint8_t *bytes;
+
+    if (strstr(simfile_name(file), ".log") == NULL)
+        return;
+    bytes = malloc((size_t)size);
+    if (bytes == NULL)
+        abort();
+    simfile_read(file, 0, bytes, (size_t)size);
+    if (format_segment(bytes, &segment))
+        for (; format_frame(bytes + at, (size_t)(size - at), segment.base + at, &f);
+             at += f.len) {
+            bool proof = f.payload_len > 0 && f.payload[0] == BLOCK_PROOF;
+            struct archived *block = archive_known(m->cluster->archive, f.payload + proof,
+                                                   f.payload_len - proof);
+
+            if (block != NULL)
+                block->logged = true;
+        }
+    free(bytes);
+}
+
+/* Do two blocks contradict each other that somebody still has? All contents under a number are linked. */
+static bool is_provable(const struct archive_stream *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        for (const struct archived *a = s->blocks[i]; a != NULL; a = a->other) {
+            if (!a->logged)
+                continue;
+            for (const struct archived *b = a->other; b != NULL; b = b->other)
+                if (b->logged)
+                    return true;
+            for (const struct archived *b = i + 1 < s->count ? s->blocks[i + 1] : NULL;
+                 b != NULL; b = b->other)
+                if (b->logged && b->parent != a)
+                    return true;
+        }
+    return false;
+}
+
+/* Whoever holds a block of a stream that forks has frozen it, if there is a proof: all have met. A single node that knows of
+ * it is enough for all to know. Who is stuck waits for people, and they have been told. */
 static void check_fork(struct cluster *c, size_t stream)
 {
-    const struct member *first = c->member[0];
-
-    for (unsigned i = 1; i < c->plan.nodes; i++) {
+    if (!is_provable(archive_stream(c->archive, stream)))
+        return;
+    for (unsigned i = 0; i < c->plan.nodes; i++) {
         const struct member *m = c->member[i];
-        const struct archived *a = held_end(&first->ledger.held, stream),
-                              *b = held_end(&m->ledger.held, stream);
 
-        if (a == NULL || b == NULL || held_has(c->archive, &first->ledger.held, b) ||
-            held_has(c->archive, &m->ledger.held, a))
-            continue;
-        if (!is_frozen(first, stream) && !is_frozen(m, stream))
-            broken("nodes 0 and %u hold different blocks of one stream, and neither has "
-                   "frozen it",
+        if (!is_stuck(m) && held_number(&m->ledger.held, stream) > 0 &&
+            !is_frozen(m, stream))
+            broken("node %u holds blocks of a stream that forks, and has not frozen it",
                    i);
     }
 }
@@ -557,12 +628,15 @@ static void check_same_bytes(struct cluster *c)
 void check_end(struct cluster *c)
 {
     for (unsigned i = 0; i < c->plan.nodes; i++) {
-        if (!c->member[i]->stuck && !holds_reference(c, &c->member[i]->ledger.held))
+        if (!is_stuck(c->member[i]) && !holds_reference(c, &c->member[i]->ledger.held))
             broken("node %u lacks blocks that were durable when faults ceased", i);
         check_member(c->member[i]);
         if (!is_any_stuck(c))
             check_log(c->member[i]);
     }
+    if (has_forked(c))
+        for (unsigned i = 0; i < c->plan.nodes; i++)
+            simdisk_each(c->member[i]->disk, note_logged, c->member[i]);
     for (size_t i = 0; i < archive_streams(c->archive); i++)
         if (archive_stream(c->archive, i)->forked)
             check_fork(c, i);

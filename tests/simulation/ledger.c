@@ -85,6 +85,14 @@ static struct archived *add_block(struct ledger *l, const uint8_t *bytes, size_t
     return block;
 }
 
+/* A snapshot that is resumed before what was written behind it is durable may write the same once more, to the byte. */
+static bool may_write_again(const struct ledger *l, const struct archived *block)
+{
+    const struct archive_stream *s = archive_stream(l->archive, block->stream);
+
+    return s->node == l->node && s->may_fork;
+}
+
 static struct archived *take_block(struct ledger *l, const uint8_t *bytes, size_t len)
 {
     struct archived *block = archive_known(l->archive, bytes, len);
@@ -92,7 +100,7 @@ static struct archived *take_block(struct ledger *l, const uint8_t *bytes, size_
 
     if (block == NULL)
         block = add_block(l, bytes, len);
-    else if (block->nodes == 0)
+    else if (block->nodes == 0 && !may_write_again(l, block))
         broken("block %" PRIu64 " of a stream is taken over before it was durable at its "
                "maker",
                block->number);
@@ -119,8 +127,8 @@ static void take_proof(struct ledger *l, const uint8_t *bytes, size_t len)
 
     if (block == NULL || block->nodes == 0)
         broken("what is written as proof of a fork is no block that anybody holds");
-    if (held_has(l->archive, &l->held, block))
-        broken("what is written as proof of a fork is what is held");
+    if (!archive_stream(l->archive, block->stream)->forked)
+        broken("what is written as proof of a fork is of a stream that does not fork");
     l->proofs++;
 }
 
@@ -129,6 +137,8 @@ static void take_frame(struct ledger *l, const struct format_frame *f)
     struct archived *block;
 
     if (f->payload_len == BLOCK_ADOPTED_BYTES && f->payload[0] == BLOCK_ADOPTED)
+        return;
+    if (f->payload_len == BLOCK_DOUBT_BYTES && f->payload[0] == BLOCK_DOUBT)
         return;
     if (f->payload[0] == BLOCK_PROOF) {
         take_proof(l, f->payload + 1, f->payload_len - 1);

@@ -81,9 +81,14 @@ static void watch_synced(void *arg, const struct simfile *file)
 static void watch_made(void *arg, const struct simfile *file)
 {
     struct member *m = arg;
+    struct held before = {0};
 
+    held_copy(&before, &m->ledger.held);
     ledger_made(&m->ledger, file);
     m->cluster->figures->adopted += m->ledger.adopted;
+    if (m->ledger.adopted && m->process != NULL)
+        check_adopted(m, &before);
+    held_clear(&before);
 }
 
 static void watch_removes(void *arg, const struct simfile *file)

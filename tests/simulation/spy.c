@@ -108,14 +108,26 @@ static void sent_blocks(struct member *m, struct way *way, struct reader *r)
 
         if (block == NULL)
             broken("a block is sent that nobody wrote");
-        /* As proof of a fork it may be one that is not held. */
-        if (!held_has(m->cluster->archive, &m->ledger.held, block) &&
-            !(block->nodes != 0 &&
-              archive_stream(m->cluster->archive, block->stream)->forked))
+        if (!held_has(m->cluster->archive, &m->ledger.held, block))
             broken("block %" PRIu64
                    " of a stream is sent, and is not durable at its sender",
                    block->number);
         note_block(way, block);
+    }
+}
+
+/* What is handed over as proof: blocks of a stream that forks, as their maker wrote them. */
+static void sent_fork(const struct member *m, struct reader *r)
+{
+    while (r->left > 0) {
+        uint32_t len = read_u32(r);
+        const uint8_t *bytes = read_bytes(r, len);
+        const struct archived *block =
+            bytes != NULL ? archive_known(m->cluster->archive, bytes, len) : NULL;
+
+        if (block == NULL || block->nodes == 0 ||
+            !archive_stream(m->cluster->archive, block->stream)->forked)
+            broken("what is handed over as proof of a fork proves none");
     }
 }
 
@@ -138,6 +150,9 @@ void spy_sent(struct member *m, unsigned to, const uint8_t *bytes, size_t len)
         break;
     case LINK_CHECKPOINT:
         way->checkpoints++;
+        break;
+    case LINK_FORK:
+        sent_fork(m, &payload);
         break;
     case LINK_RIVALS:
         way->sent--; /* For a minute behind the clone's end. */

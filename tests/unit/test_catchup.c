@@ -275,6 +275,14 @@ Test(catchup, a_repeat_of_a_count_made_before_it_went_over_gets_the_first_answer
     cluster_free(c);
 }
 
+static enum node_stuck stuck(struct cluster *c, size_t node)
+{
+    struct node_figures figures;
+
+    node_figures(cluster_node(c, node), &figures);
+    return figures.stuck;
+}
+
 Test(catchup, a_checkpoint_is_refused_where_blocks_that_it_lacks_are_gone_here)
 {
     struct cluster *c = without_third(1);
@@ -290,6 +298,57 @@ Test(catchup, a_checkpoint_is_refused_where_blocks_that_it_lacks_are_gone_here)
     cr_assert_eq(cluster_total(c, 2, "mine"), 60 * CLUSTER_BLOCK, "it keeps its own");
     cr_assert_eq(cluster_total(c, 0, "hits"), HITS, "and so do they");
     cr_assert_not(cluster_equal(c));
+    cr_assert_eq(stuck(c, 2), NODE_STUCK_LOG);
+    cluster_list(c, 2, 0, false);
+    cluster_list(c, 2, 1, false);
+    cluster_run(c, NODE_STUCK_MS + 10000);
+    cr_assert_eq(stuck(c, 2), NODE_GOES_ON, "it is not offered any more");
+    cluster_free(c);
+}
+
+/* Node 2 has counted so many blocks behind a snapshot of its memory, and all that it did then is gone from the others' logs.
+ * The snapshot is resumed, and counts one. */
+static struct cluster *resumed(unsigned blocks, size_t *copy)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    *copy = cluster_clone(c, 2, true);
+    for (unsigned i = 0; i < blocks; i++)
+        cluster_count(c, 2, "hits");
+    cluster_run(c, 3000);
+    cluster_fill(c, 0, "filled", false, 60);
+    cr_assert_gt(oldest(c, 0), 0);
+    cr_assert_gt(oldest(c, 1), 0);
+    cluster_crash(c, 2);
+    cluster_count(c, *copy, "hits");
+    cluster_move(c, 2, *copy);
+    cluster_run(c, 30000);
+    return c;
+}
+
+Test(catchup, a_checkpoint_takes_the_place_of_nothing_that_is_held_of_a_stream_that_forks)
+{
+    size_t copy;
+    struct cluster *c = resumed(1, &copy);
+
+    cr_assert_eq(stuck(c, copy), NODE_STUCK_FORK);
+    cr_assert_eq(cluster_total(c, copy, "hits"), 1);
+    cr_assert_eq(cluster_total(c, copy, "filled"), 0);
+    cluster_free(c);
+}
+
+Test(catchup, nor_of_one_of_its_own_of_which_others_hold_more_than_it_wrote)
+{
+    size_t copy;
+    struct cluster *c = resumed(3, &copy);
+
+    cr_assert_eq(stuck(c, copy), NODE_STUCK_DOUBT);
+    cr_assert_eq(cluster_total(c, copy, "hits"), 1);
+    cluster_crash(c, copy);
+    cluster_start(c, copy);
+    cluster_run(c, 90000);
+    cr_assert_eq(stuck(c, copy), NODE_STUCK_DOUBT, "a restart does not forget it");
+    cr_assert_eq(cluster_total(c, copy, "hits"), 1);
     cluster_free(c);
 }
 

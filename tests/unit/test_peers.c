@@ -427,6 +427,27 @@ Test(peers, a_node_whose_stream_the_others_have_frozen_counts_on_in_a_new_one)
     cluster_free(c);
 }
 
+Test(peers, who_holds_one_way_of_a_fork_is_handed_the_proof_by_who_has_met_both)
+{
+    struct cluster *c = cluster_new(3, 1);
+    size_t copy = cluster_clone(c, 2, true);
+
+    count_many(c, 2, "hits", 1);
+    cluster_run(c, 3000);
+    cluster_cut(c, 1, 2, true);
+    cluster_cut(c, 2, 1, true);
+    count_many(c, copy, "hits", 1);
+    cluster_move(c, 2, copy);
+    cluster_run(c, 3000);
+    cr_assert_eq(forks(c, 0), 1);
+    cluster_run(c, 3 * PEERS_PROOF_MS);
+    cr_assert_eq(forks(c, 1), 1, "it holds what node 0 holds, and has not met the copy");
+    cluster_crash(c, 1);
+    cluster_start(c, 1);
+    cr_assert_eq(forks(c, 1), 1, "a restart keeps it");
+    cluster_free(c);
+}
+
 /* Memory that went wrong, or a peer that lies. */
 static void freeze_all(struct cluster *c, size_t node)
 {
