@@ -422,8 +422,18 @@ static const struct {
     {"another process with this node's key is alive", has_copies},
 };
 
+/* Blocks that a checkpoint lacks come from this node's own log, as long as that reaches back to them. */
+static void check_lacks(const struct member *m, const char *line)
+{
+    if (strstr(line, "a peer's checkpoint lacks blocks") != NULL &&
+        wal_first(node_wal(m->process)) == 0 && held_blocks(&m->ledger.unread) == 0)
+        broken("a checkpoint is refused for want of blocks, and the log has them all");
+}
+
 void check_alarm(struct cluster *c, const char *line)
 {
+    if (c->acting != NULL)
+        check_lacks(c->acting, line);
     /* A fork is a case for people: who holds the other content, and needs a checkpoint, does not get on by himself. Nor do
      * two of which each has forgotten what the other lacks (seed 1757): that is told once it has lasted. */
     if (c->acting != NULL && strstr(line, "a peer's checkpoint") != NULL &&
