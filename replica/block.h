@@ -26,6 +26,10 @@ enum {
      * than was written here: behind it stands the stream's id. */
     BLOCK_DOUBT = 0xfd,
     BLOCK_DOUBT_BYTES = 1 + ID_BYTES,
+    /* One that begins with this byte says whether the node joins a cluster from here on, 1, or has caught up, 0. What is
+     * taken from others while it joins stands behind the 1, and what it counts itself afterwards behind the 0. */
+    BLOCK_JOINS = 0xfc,
+    BLOCK_JOINS_BYTES = 2,
     NODE_NAME_MAX = 32, /* bytes of a node's name */
     /* What a block takes at most beside its groups and ops. */
     BLOCK_FIXED_MAX = 1 + 1 + ID_BYTES + 10 + HASH_BYTES + 10 + ID_BYTES +

@@ -55,7 +55,8 @@ struct core {
 
     struct public_key *trusted;
     size_t trusted_count;
-    bool open; /* set by core_open() */
+    bool open;  /* set by core_open() */
+    bool joins; /* and what the disk says of that */
     bool
         adopting; /* requests come from the old core: those of blocks are not remembered */
     bool stream_lost;
@@ -238,6 +239,7 @@ static enum err apply_block(struct core *core, const struct block *block, bool h
     stream->doubted = false; /* What others hold of it goes on from what is held here. */
     if (stream->taken.position.number < block->number)
         stream->taken = stream->end;
+    core->open = core->open || here;
     if (MUTANT(resume_stream) && stream->own > 0 && !here) {
         core->config.stream = block->stream;
         core->sealed_end = stream->end;
@@ -292,6 +294,14 @@ static enum err apply_doubt(struct core *core, const uint8_t *bytes, size_t len)
     return ERR_OK;
 }
 
+static enum err apply_joins(struct core *core, const uint8_t *bytes, size_t len)
+{
+    if (len != BLOCK_JOINS_BYTES || bytes[1] > 1)
+        return ERR_MALFORMED;
+    core->joins = bytes[1] == 1;
+    return ERR_OK;
+}
+
 /* Blocks of this run's stream are made here alone; one that came from elsewhere has ended it. */
 static bool is_sealed_here(const struct core *core, const struct block *block)
 {
@@ -309,6 +319,8 @@ static enum err apply_record(struct core *core, const uint8_t *bytes, size_t len
         return len == BLOCK_ADOPTED_BYTES ? ERR_OK : ERR_MALFORMED;
     if (len > 0 && bytes[0] == BLOCK_DOUBT)
         return apply_doubt(core, bytes, len);
+    if (len > 0 && bytes[0] == BLOCK_JOINS)
+        return apply_joins(core, bytes, len);
     err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
     if (err != ERR_OK)
         return err;
@@ -339,6 +351,11 @@ void core_open(struct core *core)
 bool core_is_open(const struct core *core)
 {
     return core->open || core->trusted_count == 0 || MUTANT(count_early);
+}
+
+bool core_joins(const struct core *core)
+{
+    return core->joins;
 }
 
 void core_found(struct core *core, const struct id *cluster)
@@ -1190,7 +1207,7 @@ size_t core_encoded_max(const struct core *core)
 
     for (size_t i = 0; i < COMPONENT_COUNT; i++)
         bytes += 32 + components[i]->encoded_max(core->state[i]);
-    return bytes + 64 + requests_count(core->requests) * (ID_BYTES + 1 + 5 * 10);
+    return bytes + 65 + requests_count(core->requests) * (ID_BYTES + 1 + 5 * 10);
 }
 
 void core_encode_state(struct core *core, struct writer *w)
@@ -1276,6 +1293,8 @@ void core_encode_own(struct core *core, struct writer *w)
         write_varint(w, request->place.stream);
         write_varint(w, request->place.number);
     }
+    if (core->joins)
+        write_u8(w, 1);
 }
 
 /* Whether a block stands there, or it is before everything. */
@@ -1321,6 +1340,9 @@ enum err core_decode_own(struct core *core, struct reader *r)
         request.item = list[item];
         requests_add(core->requests, &request);
     }
+    core->joins = err == ERR_OK && r->left > 0;
+    if (core->joins && read_u8(r) != 1)
+        return ERR_MALFORMED;
     /* A smaller memory than the one that was saved has forgotten more. */
     if (own_place_before(requests_reach(core->requests), reach))
         requests_set_reach(core->requests, reach);
@@ -1367,8 +1389,9 @@ enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len)
     struct block block;
     enum err err;
 
-    if (len > 0 && (bytes[0] == BLOCK_ADOPTED || bytes[0] == BLOCK_DOUBT))
-        return ERR_OK; /* Whatever is in doubt comes from the old one. */
+    if (len > 0 &&
+        (bytes[0] == BLOCK_ADOPTED || bytes[0] == BLOCK_DOUBT || bytes[0] == BLOCK_JOINS))
+        return ERR_OK; /* What is in doubt, and whether it joins, comes from the old one. */
     err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
     if (err != ERR_OK)
         return err;
@@ -1533,6 +1556,7 @@ enum err core_adopt_own(struct core *core, const struct core *old)
     if (!order_own(core, old))
         return ERR_MEMORY;
     core->adopting = false;
+    core->joins = old->joins || !core_is_open(old);
     return move_requests(core, old);
 }
 

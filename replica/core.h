@@ -52,8 +52,8 @@ void core_free(struct core *core);
 
 /* ---- recovery: from a checkpoint, then block by block from the log ---- */
 
-/* A record of the log, whose frame was right: a block, the proof of a fork, a stream in doubt, or that a checkpoint was
- * adopted.
+/* A record of the log, whose frame was right: a block, the proof of a fork, a stream in doubt, that a checkpoint was
+ * adopted, or whether the node joins.
  * Errors: ERR_CORRUPT   it does not continue its stream
  *         ERR_REFUSED   it is of another cluster
  *         ERR_MALFORMED, ERR_VERSION, ERR_TOO_LONG as block_decode(); ERR_MEMORY */
@@ -65,6 +65,9 @@ enum err core_replay(struct core *core, const uint8_t *bytes, size_t len);
  * number before it holds what the others held. */
 void core_open(struct core *core);
 bool core_is_open(const struct core *core);
+/* Is this node one that joins, as far as its disk knows? It holds blocks of others then, which need not be all that it
+ * should know of. Who has ever counted is a member, and open: peers that come later do not make it wait. */
+bool core_joins(const struct core *core);
 /* What new numbers are: STATUS_FINAL or STATUS_PROVISIONAL. */
 enum status core_status(const struct core *core);
 /* The cluster's id where the log names none yet. */

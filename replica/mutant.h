@@ -47,6 +47,7 @@
     X(never_relay, "blocks of others are not passed on")                                 \
     X(release_needed, "the log goes though a peer still needs it")                       \
     X(count_early, "a node that joins counts at once")                                   \
+    X(forget_joining, "a node that joins counts at once behind a restart")               \
     X(join_empty, "a node has caught up with a peer that holds nothing")                 \
     X(adopt_bare, "another's checkpoint is taken over without the own blocks above it")  \
     X(keep_reach, "the memory of ids reaches behind a checkpoint of another")            \

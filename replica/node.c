@@ -228,7 +228,8 @@ enum err node_open(const struct node_config *config, struct node_time now,
         return err;
     }
     core_figures(n->core, &figures);
-    if (figures.streams > 0 && !config->rejoin)
+    if (figures.streams > 0 && !config->rejoin &&
+        (!core_joins(n->core) || MUTANT(forget_joining)))
         core_open(n->core); /* It has been a member before. */
     *node = n;
     return ERR_OK;
@@ -253,22 +254,53 @@ void node_close(struct node *node)
     free(node);
 }
 
+/* ---- joining ---- */
+
+/* The log is to say whether the node joins before anything stands in it that goes by that. Where it has no room for as
+ * much, nothing else is appended either. */
+static enum err log_joins(struct node *node, bool joins)
+{
+    const uint8_t record[BLOCK_JOINS_BYTES] = {BLOCK_JOINS, joins};
+    enum err err;
+
+    if (core_joins(node->core) == joins || wal_room(node->wal) < sizeof record)
+        return ERR_OK;
+    err = wal_append(node->wal, record, sizeof record);
+    if (err == ERR_OK)
+        err = wal_sync(node->wal);
+    return err == ERR_OK ? core_replay(node->core, record, sizeof record) : err;
+}
+
+/* A node that has caught up is a member, from then on. */
+static enum err log_joined(struct node *node)
+{
+    return core_is_open(node->core) ? log_joins(node, false) : ERR_OK;
+}
+
 /* ---- requests ---- */
+
+/* What a block may have, for core_count(). */
+static size_t count_room(const struct node *node)
+{
+    return core_joins(node->core) ? 0 : wal_room(node->wal);
+}
 
 enum err node_count(struct node *node, const struct msg_count_req *req, uint64_t ticket,
                     struct node_time now)
 {
     struct msg_count_rep rep;
     enum core_verdict verdict;
-    enum err err;
+    enum err err = log_joined(node);
 
+    if (err != ERR_OK)
+        return err;
     core_time(node->core, now.mono_ms);
-    verdict = core_count(node->core, req, ticket, wal_room(node->wal), &rep);
+    verdict = core_count(node->core, req, ticket, count_room(node), &rep);
     if (verdict == CORE_SEAL_FIRST) {
         err = node_commit(node, now);
         if (err != ERR_OK)
             return err;
-        verdict = core_count(node->core, req, ticket, wal_room(node->wal), &rep);
+        verdict = core_count(node->core, req, ticket, count_room(node), &rep);
         assert(verdict != CORE_SEAL_FIRST);
     }
     if (verdict == CORE_ANSWERED)
@@ -296,11 +328,17 @@ enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
                       enum core_taken *taken)
 {
     struct core_record record;
+    enum err err;
 
     *taken = CORE_GAP;
     if (node->successor !=
         NULL) /* It may hold this block already, and the log must go on from it. */
         return ERR_OK;
+    if (!core_is_open(node->core)) {
+        err = log_joins(node, true);
+        if (err != ERR_OK || !core_joins(node->core))
+            return err;
+    }
     /* As proof it is a byte longer; no node makes one that large. */
     if (len >= BLOCK_MAX || !has_room(node, 1, len + 1))
         return ERR_OK;
@@ -424,7 +462,9 @@ static enum err commit(struct node *node, struct node_time now)
     size_t len;
     enum err err = ERR_OK;
 
-    if (core_gathered(node->core)) {
+    if (!core_gathered(node->core)) {
+        err = log_joined(node);
+    } else {
         err = core_seal(node->core, now.wall_ms, &bytes, &len);
         if (err == ERR_OK)
             err = wal_append(node->wal, bytes, len);

@@ -340,6 +340,14 @@ static enum err take_adoption(struct verify *v, const struct wal_frame *frame)
     return ERR_OK;
 }
 
+/* Here the node began to join, or had caught up. */
+static enum err take_joins(struct verify *v, const struct wal_frame *frame)
+{
+    return frame->len == BLOCK_JOINS_BYTES && frame->bytes[1] <= 1
+               ? ERR_OK
+               : misfit(v, "a record of joining that is none");
+}
+
 static enum err check_zeros(struct verify *v, const char *file, uint64_t from,
                             uint64_t to)
 {
@@ -383,6 +391,8 @@ static enum err take_record(struct verify *v, const struct wal_frame *frame)
         return take_proof(v, frame);
     if (frame->len > 0 && frame->bytes[0] == BLOCK_ADOPTED)
         return take_adoption(v, frame);
+    if (frame->len > 0 && frame->bytes[0] == BLOCK_JOINS)
+        return take_joins(v, frame);
     err = block_decode(frame->bytes, frame->len, v->crypto, &block);
     if (err == ERR_MALFORMED || err == ERR_TOO_LONG)
         return misfit(v, "a block that is not encoded as one");

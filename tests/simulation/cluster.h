@@ -128,6 +128,7 @@ struct asks {
 struct snapshot {
     struct simcopy *files;
     struct held held, unread;
+    bool fresh;
 };
 
 struct clock {
@@ -161,7 +162,8 @@ struct member {
     uint64_t busy_until_ms, paused_until_ms, due_ms;
     bool turn_due;
 
-    bool fresh; /* it began without a block, and has not caught up with anybody */
+    bool
+        fresh; /* its directory began without a block, and it has not caught up with anybody since */
     bool heard[NODES_MAX];       /* who has said to it what he holds */
     struct held said[NODES_MAX]; /* and what that was */
     struct held saying; /* what the message that is being taken says, if it is that */

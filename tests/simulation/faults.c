@@ -239,6 +239,7 @@ static void copy(struct member *m)
     m->snapshot.files = simdisk_copy(m->disk);
     held_copy(&m->snapshot.held, &m->ledger.held);
     held_copy(&m->snapshot.unread, &m->ledger.unread);
+    m->snapshot.fresh = m->fresh;
     m->has_snapshot = true;
     trace(TRACE_COPIED, held_blocks(&m->ledger.held), 0);
 }
@@ -250,6 +251,7 @@ static void go_back(struct member *m, const struct snapshot *to)
     ledger_clear(&m->ledger);
     held_copy(&m->ledger.held, &to->held);
     held_copy(&m->ledger.unread, &to->unread);
+    m->fresh = to->fresh;
     m->amnesia = true;
     list_all(m);
 }
@@ -319,7 +321,7 @@ void faults_between(struct member *m)
 static void clone(struct cluster *c, struct member *m)
 {
     bool resume = cluster_has(c, CLUSTER_resume) && rng_chance(&c->fault, 1, 3);
-    struct snapshot now = {.files = NULL};
+    struct snapshot now = {.files = NULL, .fresh = m->fresh};
     struct member *twin;
 
     if (!member_runs(m) || c->member[CLONE] != NULL || m->index >= c->plan.nodes ||

@@ -136,7 +136,8 @@ static void take_frame(struct ledger *l, const struct format_frame *f)
 {
     struct archived *block;
 
-    if (f->payload_len == BLOCK_ADOPTED_BYTES && f->payload[0] == BLOCK_ADOPTED)
+    if ((f->payload_len == BLOCK_ADOPTED_BYTES && f->payload[0] == BLOCK_ADOPTED) ||
+        (f->payload_len == BLOCK_JOINS_BYTES && f->payload[0] == BLOCK_JOINS))
         return;
     if (f->payload_len == BLOCK_DOUBT_BYTES && f->payload[0] == BLOCK_DOUBT)
         return;

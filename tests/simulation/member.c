@@ -233,8 +233,8 @@ static void open_peers(struct member *m)
     if (m->peers == NULL)
         abort();
     set_peers(m);
-    m->fresh =
-        core_streams(node_core(m->process))->count == 0 && peers_count(m->peers) > 0;
+    m->fresh = peers_count(m->peers) > 0 &&
+               (m->fresh || core_streams(node_core(m->process))->count == 0);
     memset(m->heard, 0, sizeof m->heard);
     m->join_ms = member_time(m).mono_ms + m->cluster->plan.join_wait_ms;
 }

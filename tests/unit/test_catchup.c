@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replica/streams.h"
 #include "replica/verify.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/history.h"
@@ -183,6 +184,31 @@ Test(catchup, a_crash_of_either_end_in_the_middle_delays_it_and_no_more)
         expect_all(c);
         cluster_free(c);
     }
+}
+
+Test(catchup, a_node_that_crashes_between_a_checkpoint_and_the_blocks_behind_it_joins_on)
+{
+    struct cluster *c = without_third(1);
+
+    cluster_wipe(c, 2);
+    cluster_start(c, 2);
+    run_until_fetched(c, 2, 1);
+    cluster_fill(c, 0, "later", false, 1);
+    for (unsigned i = 0; core_streams(node_core(cluster_node(c, 2)))->count == 0; i++) {
+        cr_assert_lt(i, 20000, "it goes over to no checkpoint");
+        cluster_run(c, 1);
+    }
+    cr_assert_not(core_is_open(node_core(cluster_node(c, 2))));
+    cluster_crash(c, 2);
+    part(c, 2, true);
+    cluster_start(c, 2);
+    cr_assert_gt(core_streams(node_core(cluster_node(c, 2)))->count, 0);
+    cr_assert_eq(cluster_count(c, 2, "hits").status, STATUS_UNAVAILABLE);
+    part(c, 2, false);
+    cluster_run(c, 15000);
+    expect_all(c);
+    cr_assert_eq(cluster_count(c, 2, "later").number, CLUSTER_BLOCK + 1);
+    cluster_free(c);
 }
 
 Test(catchup, a_crash_at_any_moment_of_going_over_leaves_one_state_or_the_other)

@@ -159,6 +159,36 @@ Test(checkpoint, what_was_made_is_loaded_and_makes_the_same_again)
     cr_expect_arr_eq(first, second, first_len);
 }
 
+Test(checkpoint, that_the_node_joins_is_said_and_read_again)
+{
+    const uint8_t joins[] = {BLOCK_JOINS, 1}, joined[] = {BLOCK_JOINS, 0};
+    struct checkpoint c;
+    struct core *into;
+    size_t len, len_before;
+
+    make(1);
+    memory_disk_bytes(disk, FIRST, &len_before);
+    cr_assert_eq(core_replay(core, joins, sizeof joins), ERR_OK);
+    make(1);
+    memory_disk_bytes(disk, FIRST, &len);
+    cr_expect_eq(len, len_before + 1);
+    cr_assert_eq(load(1, &into, &c), ERR_OK);
+    cr_expect(core_joins(into));
+    cr_assert_eq(core_replay(into, joined, sizeof joined), ERR_OK);
+    cr_expect_not(core_joins(into));
+    core_free(into);
+}
+
+Test(checkpoint, a_record_of_joining_that_is_neither_is_malformed)
+{
+    const uint8_t neither[] = {BLOCK_JOINS, 2}, longer[] = {BLOCK_JOINS, 1, 0};
+
+    cr_expect_eq(core_replay(core, neither, sizeof neither), ERR_MALFORMED);
+    cr_expect_eq(core_replay(core, longer, sizeof longer), ERR_MALFORMED);
+    cr_expect_eq(core_replay(core, longer, 1), ERR_MALFORMED);
+    cr_expect_not(core_joins(core));
+}
+
 /* As where a backup was restored and the node's key was lost: what was asked of the old node was not asked of this
  * one, and its streams are not this one's to go on from. */
 Test(checkpoint, under_another_key_it_is_the_same_state_and_nobody_s_memory)

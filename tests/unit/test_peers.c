@@ -274,6 +274,83 @@ Test(peers, a_node_that_joins_says_no_number_before_it_has_caught_up)
     cluster_free(c);
 }
 
+static void cut_both(struct cluster *c, bool cut)
+{
+    cluster_cut(c, 0, 1, cut);
+    cluster_cut(c, 1, 0, cut);
+}
+
+/* Two nodes, the second of which has lost its disk and has got some of its blocks back, but not all. */
+static struct cluster *in_the_middle_of_joining(unsigned blocks)
+{
+    struct cluster *c = cluster_new(2, 1);
+    struct id stream;
+
+    cluster_fill(c, 0, "hits", false, blocks);
+    cluster_run(c, 3000);
+    stream = node_position(cluster_node(c, 0)).stream;
+    cluster_crash(c, 1);
+    cluster_wipe(c, 1);
+    cluster_start(c, 1);
+    for (unsigned i = 0; core_held(node_core(cluster_node(c, 1)), &stream) == 0; i++) {
+        cr_assert_lt(i, 2000, "it gets no blocks");
+        cluster_run(c, 1);
+    }
+    cr_assert_lt(core_held(node_core(cluster_node(c, 1)), &stream), blocks);
+    return c;
+}
+
+Test(peers, a_node_that_crashes_while_it_joins_says_no_number_before_it_has_caught_up)
+{
+    struct cluster *c = in_the_middle_of_joining(20);
+
+    for (unsigned i = 0; i < 3; i++) {
+        cluster_crash(c, 1);
+        cut_both(c, true);
+        cluster_start(c, 1);
+        cr_assert_eq(cluster_count(c, 1, "hits").status, STATUS_UNAVAILABLE);
+        cluster_run(c, 1000);
+        cr_assert_eq(cluster_count(c, 1, "hits").status, STATUS_UNAVAILABLE);
+        node_want_checkpoint(cluster_node(c, 1)); /* It says so, too. */
+        cluster_run(c, 100);
+    }
+    cut_both(c, false);
+    cluster_run(c, 5000);
+    cr_assert_eq(cluster_count(c, 1, "hits").number, 20 * CLUSTER_BLOCK + 1);
+    cluster_free(c);
+}
+
+Test(peers, a_node_that_has_caught_up_counts_at_once_after_a_restart)
+{
+    struct cluster *c = in_the_middle_of_joining(20);
+    struct verify_report report;
+
+    cluster_run(c, 5000);
+    cluster_crash(c, 1);
+    cut_both(c, true);
+    cluster_start(c, 1);
+    cr_assert_eq(cluster_count(c, 1, "hits").number, 20 * CLUSTER_BLOCK + 1);
+    cr_assert_eq(verify_log(cluster_disk(c, 1), &crypto_real, NULL, UINT64_MAX, &report),
+                 ERR_OK);
+    cluster_free(c);
+}
+
+/* A founder has been a member from its first count on. */
+Test(peers, a_node_that_has_counted_alone_does_not_wait_for_its_first_peer)
+{
+    struct cluster *c = cluster_new(2, 1);
+
+    cluster_crash(c, 0);
+    cluster_crash(c, 1);
+    cluster_wipe(c, 0);
+    cluster_list(c, 0, 1, false);
+    cluster_start(c, 0);
+    cr_assert_eq(cluster_count(c, 0, "hits").number, 1);
+    cluster_list(c, 0, 1, true);
+    cr_assert_eq(cluster_count(c, 0, "hits").number, 2);
+    cluster_free(c);
+}
+
 Test(peers, a_node_that_finds_no_peer_counts_all_the_same_after_join_wait)
 {
     struct cluster *c = cluster_new(2, 1);
