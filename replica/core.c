@@ -1176,7 +1176,8 @@ void core_answer(struct core *core, core_reply_fn *reply, void *arg)
     for (; core->fresh.count > 0; waits_drop_first(&core->fresh))
         if (waits_on(&answering, waits_first(&core->fresh)))
             break;
-    core->lags = (core->lags || core->late > late) && !copies_caught_up(core);
+    core->lags = (core->lags || core->late > late) &&
+                 (!copies_caught_up(core) || MUTANT(lag_for_ever));
     first = waits_first(&core->again);
     if (first != NULL && (core->again_changed || core->now_ms >= first->due_ms))
         waits_filter(&core->again, waits_on, &answering);

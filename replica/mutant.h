@@ -55,6 +55,7 @@
     X(accept_stale, "messages that were heard before are taken again")                   \
     X(skip_run, "and those of an earlier process")                                       \
     X(skip_copies, "counts are answered before other nodes hold them")                   \
+    X(lag_for_ever, "copies that came too late once are not to be had again")            \
     X(keep_window, "what a failed read was to replace is read")                          \
     X(retire_last, "of retirements the last to arrive counts")
 

@@ -518,9 +518,18 @@ static bool is_any_stuck(const struct cluster *c)
     return false;
 }
 
+/* All are there, and hold all that each has counted: nobody refuses a count for want of copies any more. */
+static void check_copies_again(const struct cluster *c)
+{
+    for (unsigned i = 0; i < c->plan.nodes; i++)
+        if (!core_copies_to_be_had(node_core(c->member[i]->process)))
+            broken("node %u refuses counts for want of copies, and all are equal", i);
+}
+
 /* A message of each kind that a link at rest may carry: one HAVE a second by a clock that is a tenth too fast. */
 void check_rest(struct cluster *c, uint64_t ms)
 {
+    check_copies_again(c);
     /* Who is stuck is offered what it cannot take. And seed 88: behind a clone that stayed a node may go on to be offered
      * a checkpoint that it does not need. */
     if (is_any_stuck(c) || has_copies(c))
