@@ -5,11 +5,13 @@
 #ifndef COMMON_IPC_H
 #define COMMON_IPC_H
 
-#define IPC_FOLDER      "ipc"
+#define IPC_FOLDER       "ipc"
 /* Workers: nng PAIR1, polyamorous at the state process's end (one socket, many workers); messages as in
  * common/msg.h. A worker has at most one message under way. */
-#define IPC_WORKERS_URL "ipc://" IPC_FOLDER "/workers"
+#define IPC_WORKERS_PATH IPC_FOLDER "/workers"
+#define IPC_WORKERS_URL  "ipc://" IPC_WORKERS_PATH
 /* tallyctl: nng REQ/REP; messages as in replica/control.h. */
-#define IPC_CONTROL_URL "ipc://" IPC_FOLDER "/control"
+#define IPC_CONTROL_PATH IPC_FOLDER "/control"
+#define IPC_CONTROL_URL  "ipc://" IPC_CONTROL_PATH
 
 #endif

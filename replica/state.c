@@ -419,8 +419,10 @@ static void on_workers_readable(uv_poll_t *poll, int status, int events)
 static void tell_alive(const struct state *s)
 {
     /* A master that is no more, or has many such answers to read, needs none. */
-    if (send(s->settings_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE &&
-        errno != EAGAIN)
+    const char says = s->waiting ? STATE_WAITS : STATE_SERVES;
+
+    if (send(s->settings_fd, &says, sizeof says, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+        errno != EPIPE && errno != EAGAIN)
         err_errno("answer", "the master");
 }
 

@@ -150,3 +150,38 @@ class Service(ServerTest):
         node.start()
         self.assertNotIn("service manager", node.log())
         eventually(lambda: "ready: serving FastAGI on" in node.log(), 10, "it is ready")
+
+
+class Doors(ServerTest):
+    def close_while_it_is_made(self, node, door):
+        """What nng 1.5.2's listeners do not survive: to greet somebody who has gone."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(os.path.join(node.state, "ipc", door))
+
+    def test_connections_that_end_while_they_are_made_shut_out_no_later_worker(self):
+        node = self.node().start()
+        self.assertEqual(call(node).number, 1)
+        self.close_while_it_is_made(node, "workers")
+        for pid in node.workers():
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: call(node, limit=30).number, 60, "calls are counted again")
+
+    def test_tallyctl_that_gave_up_on_a_stopped_process_shuts_out_the_next_one_only_for_a_while(self):
+        node = self.node().start()
+        call(node)
+        state = node.state_pid()
+        os.kill(state, signal.SIGSTOP)
+        self.assertEqual(node.ctl("get", "hits", check=False).returncode, 3)
+        os.kill(state, signal.SIGCONT)
+        eventually(lambda: node.ctl("get", "fast", check=False).returncode == 0, 60, "tallyctl is answered again")
+
+    def test_a_state_process_that_stood_still_for_a_while_is_left_alone(self):
+        node = self.node().start()
+        state = node.state_pid()
+        os.kill(state, signal.SIGSTOP)
+        # Two looks at it, and more than a door may stay shut.
+        time.sleep(seconds(16))
+        os.kill(state, signal.SIGCONT)
+        self.assertEqual(call(node, limit=30).number, 1)
+        time.sleep(seconds(6))
+        self.assertEqual(node.state_pid(), state)
