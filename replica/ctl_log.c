@@ -28,6 +28,7 @@ struct printing {
     const struct ctl *ctl;
     bool places;   /* say where to go on behind a block */
     uint64_t skip; /* counts of the first block to leave out */
+    uint64_t left; /* lines still to print */
 };
 
 static void print_line(const struct history_count *count)
@@ -67,6 +68,9 @@ static bool print_count(void *arg, const struct history_count *count)
         p->skip--;
         return true;
     }
+    if (p->left == 0)
+        return false;
+    p->left--;
     if (p->ctl->json)
         print_json(p, count);
     else
@@ -171,11 +175,14 @@ static void catch_signals(void)
 
 static enum ctl_exit list(struct history *h, uint64_t limit, bool following)
 {
-    struct printing p = {.ctl = h->ctl, .places = following};
+    struct printing p = {.ctl = h->ctl, .places = following, .left = UINT64_MAX};
     enum ctl_exit code = CTL_FINE;
 
     if (limit != UINT64_MAX)
         code = seek_last(h, limit, &p.skip);
+    /* What has come since the last N were looked for is not among them. */
+    if (!following)
+        p.left = limit;
     if (code != CTL_FINE)
         return code;
     print_head(h->ctl);

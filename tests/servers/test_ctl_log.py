@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import AGICALL, TALLYCTL, call, eventually, run
+from harness import AGICALL, TALLYCTL, Callers, call, eventually, run
 from cluster import Cluster
 
 
@@ -56,6 +56,12 @@ class Log(Cluster):
             member.ctl("checkpoint")
             member.kill()
             self.assertEqual(lines_of(member, "log", "--node", "n2"), [second])
+
+    def test_the_last_n_are_never_more_than_n_while_others_are_counted(self):
+        node = self.cluster(1)[0]
+        with Callers(node):
+            for _ in range(30):
+                self.assertLessEqual(len(lines_of(node, "log", "--limit", "3")), 3)
 
     def lone(self):
         node = self.node(scripts="").start()
