@@ -42,11 +42,15 @@ static bool read_conf(struct ctl *ctl, const char *cwd, struct conf **conf)
 {
     const char *path = ctl->words->option[CTL_OPT_CONF];
     struct conf_error error;
+    char given[PATH_MAX];
 
     *conf = NULL;
+    /* The state directory is the working directory by now. */
+    if (path != NULL && !ctl_path(ctl, path, given))
+        return false;
     if (path == NULL && access(ctl_default_conf, R_OK) != 0)
         return true;
-    if (conf_read(path != NULL ? path : ctl_default_conf, conf, &error) != ERR_OK) {
+    if (conf_read(path != NULL ? given : ctl_default_conf, conf, &error) != ERR_OK) {
         *conf = NULL;
         if (path == NULL)
             return true;

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import unittest
 
 from cluster import Cluster
@@ -44,6 +45,14 @@ class Doctor(Cluster):
         self.assertNotIn("port", self.lines(node, "-d", node.state))
         node.stop()
         self.assertIn("is free", self.lines(node)["port"][0]["what"])
+
+    def test_a_configuration_is_found_from_where_the_admin_stands(self):
+        node = self.node(scripts="")
+        node.start()
+        done = subprocess.run([TALLYCTL, "-c", "tally.conf", "doctor"], cwd=node.folder, capture_output=True, text=True,
+                              check=False)
+        self.assertEqual(done.stderr, "")
+        self.assertIn("port", done.stdout)
 
     def test_what_is_wrong_is_said_with_what_to_change(self):
         node = self.node(scripts="", fastagi="calls = 100000").start()
