@@ -294,9 +294,12 @@ enum ctl_exit ctl_key(struct ctl *ctl)
     name = json_string_value(json_object_get(status, "node"));
     listen = json_string_value(json_object_get(status, "peer_listen"));
     if (key == NULL || !read_key(json_string_value(key), &bytes)) {
-        fputs(
-            "tallyctl: the node has no key yet: its first start makes it, or tallyd -k\n",
-            stderr);
+        if (json_is_string(json_object_get(status, "cluster")))
+            ctl_complain(
+                "the key is missing beside a log; tallyctl fsck tells what to do");
+        else
+            ctl_complain(
+                "the node has no key yet: its first start makes it, or tallyd -k");
         code = CTL_NOT_FINE;
     } else if (ctl->words->option[CTL_OPT_FINGERPRINT] != NULL && !ctl->json) {
         puts(text_at(status, "fingerprint"));

@@ -189,6 +189,14 @@ class Fsck(Cluster):
     def said_running(self, node):
         return (json.loads(node.ctl("--json", "fsck").stdout), node.ctl("fsck").stdout)
 
+    def test_a_key_that_is_lost_is_not_taken_for_one_that_is_still_to_be_made(self):
+        node = self.node(scripts="").start()
+        node.stop()
+        os.unlink(os.path.join(node.state, "node.key"))
+        self.assertIn("missing beside a log", node.ctl("key", check=False).stderr)
+        shutil.rmtree(os.path.join(node.state, "log"))
+        self.assertIn("has no key yet", node.ctl("key", check=False).stderr)
+
     def test_a_directory_that_was_never_started_is_whole(self):
         node = self.node(scripts="").start()
         node.stop()
