@@ -294,7 +294,7 @@ enum ctl_exit ctl_key(struct ctl *ctl)
     name = json_string_value(json_object_get(status, "node"));
     listen = json_string_value(json_object_get(status, "peer_listen"));
     if (key == NULL || !read_key(json_string_value(key), &bytes)) {
-        if (json_is_string(json_object_get(status, "cluster")))
+        if (ctl_number(json_object_get(status, "log"), "end") > 0)
             ctl_complain(
                 "the key is missing beside a log; tallyctl fsck tells what to do");
         else
