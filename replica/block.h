@@ -15,7 +15,9 @@
 enum {
     BLOCK_FORMAT = 1,
     BLOCK_MAX = 256 * 1024, /* bytes of an encoded block, signature included */
-    /* A record of the log that begins with this byte is no block to be applied: behind it stands a block that
+    /* A record of the log that begins with this byte, or a greater one, is no block to be applied. */
+    BLOCK_OTHER_RECORDS = 0xfc,
+    /* One that begins with this byte: behind it stands a block that
      * contradicts the one held in its place, or the one of the record before, kept as proof that its stream forks. */
     BLOCK_PROOF = 0xff,
     /* One that begins with this byte says that another node's checkpoint was taken over here: behind it stand that

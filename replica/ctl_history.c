@@ -217,10 +217,7 @@ static enum err read_frame(void *arg, const struct wal_frame *frame)
     struct reading *r = arg;
     struct wal_mark after = {.lsn = frame->lsn + WAL_FRAME_HEADER + frame->len,
                              .check = frame->check};
-    /* Not counted: kept as proof that its stream forks, a peer's checkpoint taken over, or that the node joins. */
-    bool block = frame->len == 0 ||
-                 (frame->bytes[0] != BLOCK_PROOF && frame->bytes[0] != BLOCK_ADOPTED &&
-                  frame->bytes[0] != BLOCK_JOINS);
+    bool block = frame->len == 0 || frame->bytes[0] < BLOCK_OTHER_RECORDS;
     enum err err = block ? read_block(r, frame, &after) : ERR_OK;
 
     if (err != ERR_OK)

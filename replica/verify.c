@@ -1,5 +1,6 @@
 #include "replica/verify.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -341,11 +342,35 @@ static enum err take_adoption(struct verify *v, const struct wal_frame *frame)
 }
 
 /* Here the node began to join, or had caught up. */
+/* From BLOCK_OTHER_RECORDS to BLOCK_PROOF, which is the greatest byte. */
+static_assert(BLOCK_JOINS == BLOCK_OTHER_RECORDS && BLOCK_PROOF == 0xff,
+              "all are told apart");
+
 static enum err take_joins(struct verify *v, const struct wal_frame *frame)
 {
     return frame->len == BLOCK_JOINS_BYTES && frame->bytes[1] <= 1
                ? ERR_OK
                : misfit(v, "a record of joining that is none");
+}
+
+static enum err take_doubt(struct verify *v, const struct wal_frame *frame)
+{
+    return frame->len == BLOCK_DOUBT_BYTES ? ERR_OK
+                                           : misfit(v, "a record of doubt that is none");
+}
+
+static enum err take_other(struct verify *v, const struct wal_frame *frame)
+{
+    switch (frame->bytes[0]) {
+    case BLOCK_PROOF:
+        return take_proof(v, frame);
+    case BLOCK_ADOPTED:
+        return take_adoption(v, frame);
+    case BLOCK_DOUBT:
+        return take_doubt(v, frame);
+    default:
+        return take_joins(v, frame);
+    }
 }
 
 static enum err check_zeros(struct verify *v, const char *file, uint64_t from,
@@ -387,12 +412,8 @@ static enum err take_record(struct verify *v, const struct wal_frame *frame)
     struct block block;
     enum err err;
 
-    if (frame->len > 0 && frame->bytes[0] == BLOCK_PROOF)
-        return take_proof(v, frame);
-    if (frame->len > 0 && frame->bytes[0] == BLOCK_ADOPTED)
-        return take_adoption(v, frame);
-    if (frame->len > 0 && frame->bytes[0] == BLOCK_JOINS)
-        return take_joins(v, frame);
+    if (frame->len > 0 && frame->bytes[0] >= BLOCK_OTHER_RECORDS)
+        return take_other(v, frame);
     err = block_decode(frame->bytes, frame->len, v->crypto, &block);
     if (err == ERR_MALFORMED || err == ERR_TOO_LONG)
         return misfit(v, "a block that is not encoded as one");

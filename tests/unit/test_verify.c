@@ -304,6 +304,38 @@ Test(verify, blocks_made_by_hand_are_good_where_they_are_right)
     forged(spoil_nothing, ERR_OK, "");
 }
 
+static void put_doubt(struct forgery *f)
+{
+    f->bytes[0] = BLOCK_DOUBT;
+    memcpy(f->bytes + 1, &f->stream, sizeof f->stream);
+    f->len = BLOCK_DOUBT_BYTES;
+}
+Test(verify, a_record_of_doubt_is_no_damage)
+{
+    forged(put_doubt, ERR_OK, "");
+}
+
+static void put_short_doubt(struct forgery *f)
+{
+    put_doubt(f);
+    f->len--;
+}
+Test(verify, a_record_of_doubt_that_is_none_is_found)
+{
+    forged(put_short_doubt, ERR_CORRUPT, "a record of doubt that is none");
+}
+
+static void put_joins(struct forgery *f)
+{
+    f->bytes[0] = BLOCK_JOINS;
+    f->bytes[1] = 1;
+    f->len = BLOCK_JOINS_BYTES;
+}
+Test(verify, a_record_of_joining_is_no_damage)
+{
+    forged(put_joins, ERR_OK, "");
+}
+
 static void spoil_signature(struct forgery *f)
 {
     forge(f, 3, 2);
