@@ -1,6 +1,6 @@
 /* server/doors.h: whether the state process takes new connections, as whoever connects sees it. A listener of nng 1.5.2
  * that is to greet somebody who has gone, as tallyctl after its wait or a worker that was killed, takes no connection any more and tells
- * nobody (nng's issue 1518): workers that are started later would never be answered. So the
+ * nobody (its bug 1518): workers that are started later would never be answered. So the
  * master knocks now and then; where one door stays shut while the process runs, a new process is the cure.
  * Never blocks, has no thread and no descriptor to wait for: an answer is looked for at the next knock. */
 #ifndef SERVER_DOORS_H

@@ -101,5 +101,5 @@ class Machine:
 
     def put(self, file):
         """Copy a file to /root in it."""
-        shutil.copy(file, self.path("/root/"))
-        return f"/root/{os.path.basename(file)}"
+        shutil.copy(file, self.path("/srv/"))
+        return f"/srv/{os.path.basename(file)}"
