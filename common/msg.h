@@ -10,7 +10,7 @@
  *   GET_REQ    worker to state: id [16], u8 name length; then name
  *   GET_REP    state to worker: id [16], i64 total, u8 status
  *   POSITION   state to worker, ahead of the COUNT_REPs it covers: position {stream [16], u64}
- * What travels as one nng message is one of these, or several back to back.
+ * What travels as one frame (common/frames.h) is one of these, or several back to back.
  * Any change bumps MSG_VERSION, and another version is refused: both ends are one installation.
  * A number is never given out twice, even when retired. */
 #ifndef COMMON_MSG_H
@@ -43,7 +43,7 @@ enum {
     MSG_HEADER_SIZE = 4,
     MSG_ITEMS_MAX = 4096,
     MSG_ITEM_MAX = MSG_COUNT_REQ_SIZE + NAME_MAX_BYTES + TAG_MAX_BYTES,
-    /* The largest message, in bytes: what a receiver sets as NNG_OPT_RECVMAXSZ. */
+    /* The largest message, in bytes; nothing longer is received. */
     MSG_MAX = MSG_HEADER_SIZE + MSG_ITEMS_MAX * MSG_ITEM_MAX,
 };
 

@@ -1,5 +1,5 @@
-/* replica/control.h: what tallyctl asks and the state process answers, over nng REQ/REP at
- * IPC_CONTROL_URL. Both are one JSON object each, UTF-8, within the limits below. Numbers are 64-bit
+/* replica/control.h: what tallyctl asks and the state process answers, at IPC_CONTROL_PATH
+ * (common/ipc.h). Both are one JSON object each, UTF-8, within the limits below. Numbers are 64-bit
  * integers. A request that cannot be answered gets {"error": "a sentence for people"}.
  *
  *   {"do": "status"}
@@ -65,7 +65,7 @@
 
 enum {
     CONTROL_REQUEST_MAX = 64 * 1024, /* bytes */
-    CONTROL_REPLY_MAX = 1024 * 1024, /* bytes; what a client sets as NNG_OPT_RECVMAXSZ */
+    CONTROL_REPLY_MAX = 1024 * 1024, /* bytes */
     CONTROL_PAGE_MAX = 1000,         /* counters in one reply */
     CONTROL_NAMES_MAX = 500, /* of which one request asks; they fit, however long */
 };

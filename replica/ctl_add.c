@@ -2,14 +2,12 @@
  * so it is durable, signed and in the log when it is answered, and asked twice with one id it counts once. */
 #include <errno.h>
 #include <inttypes.h>
-#include <nng/nng.h>
-#include <nng/protocol/pair1/pair.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "common/dial.h"
 #include "common/ipc.h"
 #include "common/msg.h"
 #include "common/name.h"
@@ -74,40 +72,37 @@ static enum ctl_exit read_words(const struct ctl *ctl, struct msg_count_req *req
 /* ---- asking ---- */
 
 struct asking {
-    nng_socket socket;
+    struct dial dial;
     const struct msg_count_req *req;
     bool welcome; /* position is what the state process said last */
     struct position position;
     bool answered;
     struct msg_count_rep rep;
-    bool sent; /* it may have been counted */
+    bool sent;             /* it may have been counted */
+    struct position heard; /* when it was sent first: what every repeat says, too */
     bool other_version;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-static void send_one(struct asking *a, bool count)
+static enum err send_one(struct asking *a, bool count, uint64_t end_ms)
 {
     uint8_t bytes[MSG_HEADER_SIZE + MSG_ITEM_MAX];
     struct writer w = writer_of(bytes, sizeof bytes);
     struct msg_count_req req = *a->req;
+    enum err err;
 
+    if (!a->sent)
+        a->heard = a->position;
+    req.heard = a->heard;
     msg_begin(&w, count ? MSG_COUNT_REQ : MSG_HELLO);
-    req.heard = a->position;
     if (count)
         msg_put_count_req(&w, &req);
     else
         msg_put_hello(&w);
     msg_end(&w, 1);
-    /* What is not sent now is sent again. */
-    if (nng_send(a->socket, bytes, w.len, 0) == 0)
-        a->sent = a->sent || count;
+    err = dial_send(&a->dial, bytes, w.len, end_ms);
+    /* Even of one that failed, all may have gone. */
+    a->sent = a->sent || count;
+    return err;
 }
 
 static void take_item(struct asking *a, enum msg_type type, struct reader *r)
@@ -148,45 +143,51 @@ static void take(struct asking *a, const void *bytes, size_t len)
             take_item(a, type, &r);
 }
 
-static int open_socket(struct asking *a)
+/* Until a message has come, or no longer than that. */
+static enum err take_answer(struct asking *a, uint64_t end_ms)
 {
-    int failed = nng_pair1_open(&a->socket);
+    const uint8_t *bytes;
+    size_t len;
+    enum err err = dial_receive(&a->dial, &bytes, &len, end_ms);
 
-    if (failed == 0)
-        failed = nng_socket_set_size(a->socket, NNG_OPT_RECVMAXSZ, MSG_MAX);
-    if (failed == 0)
-        failed = nng_socket_set_ms(a->socket, NNG_OPT_RECONNMINT, 10);
-    if (failed == 0)
-        failed = nng_socket_set_ms(a->socket, NNG_OPT_RECONNMAXT, 100);
-    if (failed == 0)
-        failed = nng_socket_set_ms(a->socket, NNG_OPT_SENDTIMEO, RESEND_MS);
-    if (failed == 0)
-        failed = nng_socket_set_ms(a->socket, NNG_OPT_RECVTIMEO, RESEND_MS);
-    /* As in ctl_node.c: the wait is bounded by what is waited for. The socket ends with the process. */
-    return failed != 0 ? failed
-                       : nng_dial(a->socket, IPC_WORKERS_URL, NULL, NNG_FLAG_NONBLOCK);
+    if (err == ERR_OK)
+        take(a, bytes, len);
+    return err;
 }
 
-/* First who is there, then the count. A state process that is started again meanwhile is asked again. */
-static int ask(struct asking *a)
+/* First who is there, then the count. Where no answer comes it is asked again: what the process could not keep for want of
+ * memory is told to nobody. */
+static enum err converse(struct asking *a, uint64_t end_ms)
 {
-    uint64_t end_ms = now_ms() + CTL_REPLY_MS;
-    void *bytes;
-    size_t len;
-    int failed = open_socket(a);
+    enum err err = dial_connect(&a->dial, end_ms);
 
-    while (failed == 0 && !a->answered && !a->other_version && now_ms() < end_ms) {
-        send_one(a, a->welcome);
-        while (!a->answered && nng_recv(a->socket, &bytes, &len, NNG_FLAG_ALLOC) == 0) {
-            bool known = a->welcome;
+    a->welcome = false;
+    while (err == ERR_OK && !a->answered && !a->other_version) {
+        uint64_t again_ms = dial_now_ms() + RESEND_MS;
+        bool known = a->welcome;
 
-            take(a, bytes, len);
-            nng_free(bytes, len);
-            if (!known && a->welcome)
-                break;
-        }
+        err = send_one(a, known, end_ms);
+        while (err == ERR_OK && !a->answered && !a->other_version && a->welcome == known)
+            err = take_answer(a, again_ms < end_ms ? again_ms : end_ms);
+        if (err == ERR_AGAIN && again_ms < end_ms)
+            err = ERR_OK;
     }
-    return failed;
+    return err;
+}
+
+/* A state process that is started again meanwhile is asked again. */
+static enum err ask(struct asking *a)
+{
+    uint64_t end_ms = dial_now_ms() + CTL_REPLY_MS;
+    enum err err = dial_init(&a->dial, IPC_WORKERS_PATH, MSG_MAX, MSG_MAX);
+
+    if (err == ERR_OK) {
+        do
+            err = converse(a, end_ms);
+        while (err == ERR_NOT_FOUND);
+    }
+    dial_free(&a->dial);
+    return err;
 }
 
 /* ---- what came of it ---- */
@@ -251,7 +252,7 @@ enum ctl_exit ctl_add(struct ctl *ctl)
     struct msg_count_req req = {.amount = 0};
     struct asking asking = {.req = &req};
     enum ctl_exit code = read_words(ctl, &req);
-    int failed;
+    enum err err;
 
     if (code != CTL_FINE)
         return code;
@@ -259,7 +260,7 @@ enum ctl_exit ctl_add(struct ctl *ctl)
         ctl_complain("the node does not run: only a running node counts");
         return CTL_UNREACHABLE;
     }
-    failed = ask(&asking);
+    err = ask(&asking);
     if (asking.answered)
         return tell(ctl, &asking);
     if (asking.sent) {
@@ -270,6 +271,6 @@ enum ctl_exit ctl_add(struct ctl *ctl)
         ctl_complain("the state process is of another version: start tallyd again");
     else
         ctl_complain("tallyd runs, but its state process does not answer: %s",
-                     nng_strerror(failed != 0 ? failed : NNG_ETIMEDOUT));
+                     ctl_node_why(err));
     return CTL_UNREACHABLE;
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <nng/protocol/reqrep0/req.h>
 #include <poll.h>
 #include <signal.h>
 #include <sodium.h>
@@ -16,13 +15,6 @@
 #include "replica/ctl_place.h"
 #include "replica/key.h"
 #include "replica/streams.h"
-
-enum {
-    CONNECT_TRY_MS = 100, /* between one dial and the next */
-    /* Until a request is sent again: one that reached a process in its last moment can get lost, and
-     * every request may be made twice. */
-    RESEND_MS = 1000,
-};
 
 static enum err complain(const char *what, const char *path)
 {
@@ -102,102 +94,101 @@ enum err ctl_node_look(struct ctl_node *node)
 
 void ctl_node_close(struct ctl_node *node)
 {
-    /* The socket ends with the process: nng_close() of nng 1.5.2 does not return when a connection
-     * is made at that moment. */
+    if (node->dialled)
+        dial_free(&node->dial);
+    node->dialled = false;
     if (node->looked)
         look_close(&node->look);
 }
 
 /* ---- from the state process ---- */
 
-/* nng dials in the background, and again until somebody answers: a dial that waits knows no limit, and a
- * process that is stopped, or just ending, still takes connections and never greets. So what bounds
- * the wait is the reply's limit. Only a lack of permission is not worth one. */
-static int dial(nng_socket socket)
+/* A process that is stopped, or just ending, still takes connections. So what bounds the wait is the reply's limit;
+ * where the connection is lost in the middle, the next process is asked: every request may be made twice. */
+static enum err exchange(struct dial *dial, const char *text, uint64_t end_ms,
+                         const uint8_t **bytes, size_t *len)
 {
-    if (access(IPC_FOLDER, X_OK) != 0 && errno == EACCES)
-        return NNG_EPERM;
-    return nng_dial(socket, IPC_CONTROL_URL, NULL, NNG_FLAG_NONBLOCK);
+    enum err err;
+
+    do {
+        err = dial_connect(dial, end_ms);
+        if (err == ERR_OK)
+            err = dial_send(dial, text, strlen(text), end_ms);
+        if (err == ERR_OK)
+            err = dial_receive(dial, bytes, len, end_ms);
+    } while (err == ERR_NOT_FOUND);
+    /* A reply that comes later would be taken for that to the next request. */
+    if (err != ERR_OK)
+        dial_close(dial);
+    return err;
 }
 
-static int connect_node(struct ctl_node *node)
+static enum err ready_dial(struct ctl_node *node)
 {
-    int failed = nng_req0_open(&node->socket);
-
-    if (failed != 0)
-        return failed;
-    node->connected = true;
-    failed = nng_socket_set_size(node->socket, NNG_OPT_RECVMAXSZ, CONTROL_REPLY_MAX);
-    /* Where the process ends in the middle of a request, nng asks its successor. */
-    if (failed == 0)
-        failed = nng_socket_set_ms(node->socket, NNG_OPT_RECONNMINT, CONNECT_TRY_MS);
-    if (failed == 0)
-        failed = nng_socket_set_ms(node->socket, NNG_OPT_RECONNMAXT, CONNECT_TRY_MS);
-    if (failed == 0)
-        failed = nng_socket_set_ms(node->socket, NNG_OPT_REQ_RESENDTIME, RESEND_MS);
-    return failed != 0 ? failed : dial(node->socket);
+    if (!node->dialled)
+        node->dialled = dial_init(&node->dial, IPC_CONTROL_PATH, CONTROL_REQUEST_MAX,
+                                  CONTROL_REPLY_MAX) == ERR_OK;
+    return node->dialled ? ERR_OK : ERR_MEMORY;
 }
 
-static int exchange(struct ctl_node *node, char *text, unsigned wait_ms, json_t **reply)
-{
-    size_t len;
-    char *bytes;
-    int failed = node->connected ? 0 : connect_node(node);
-
-    if (failed == 0)
-        failed =
-            nng_socket_set_ms(node->socket, NNG_OPT_SENDTIMEO, (nng_duration)wait_ms);
-    if (failed == 0)
-        failed =
-            nng_socket_set_ms(node->socket, NNG_OPT_RECVTIMEO, (nng_duration)wait_ms);
-    if (failed == 0)
-        failed = nng_send(node->socket, text, strlen(text), 0);
-    if (failed == 0)
-        failed = nng_recv(node->socket, &bytes, &len, NNG_FLAG_ALLOC);
-    if (failed != 0)
-        return failed;
-    *reply = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, NULL);
-    nng_free(bytes, len);
-    return json_is_object(*reply) ? 0 : NNG_EPROTO;
-}
-
-/* 0, or an error of nng's. */
-static int ask_within(struct ctl_node *node, const json_t *request, unsigned wait_ms,
-                      json_t **reply)
+/* Errors: as of dial.h; ERR_MALFORMED. */
+static enum err ask_within(struct ctl_node *node, const json_t *request, unsigned wait_ms,
+                           json_t **reply)
 {
     char *text = json_dumps(request, JSON_COMPACT);
-    int failed = text == NULL ? NNG_ENOMEM : exchange(node, text, wait_ms, reply);
+    const uint8_t *bytes;
+    size_t len;
+    enum err err = text == NULL ? ERR_MEMORY : ready_dial(node);
 
+    if (err == ERR_OK)
+        err = exchange(&node->dial, text, dial_now_ms() + wait_ms, &bytes, &len);
     free(text);
-    return failed;
+    if (err != ERR_OK)
+        return err;
+    *reply = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, NULL);
+    return json_is_object(*reply) ? ERR_OK : ERR_MALFORMED;
 }
 
 enum err ctl_try(struct ctl_node *node, json_t *request, unsigned wait_ms, json_t **reply)
 {
-    int failed;
+    enum err err;
 
     *reply = NULL;
     if (request == NULL)
         return ERR_MEMORY;
-    failed = ask_within(node, request, wait_ms, reply);
+    err = ask_within(node, request, wait_ms, reply);
     json_decref(request);
-    if (failed == 0)
+    if (err == ERR_OK)
         return ERR_OK;
     json_decref(*reply);
     *reply = NULL;
     return ERR_AGAIN;
 }
 
+const char *ctl_node_why(enum err err)
+{
+    switch (err) {
+    case ERR_AGAIN:
+        return "Timed out";
+    case ERR_REFUSED:
+        return "Permission denied";
+    case ERR_MEMORY:
+        return "Out of memory";
+    default:
+        return err_name(err);
+    }
+}
+
 static enum err ask_process(struct ctl_node *node, const json_t *request, json_t **reply)
 {
-    int failed = ask_within(node, request, CTL_REPLY_MS, reply);
+    enum err err = ask_within(node, request, CTL_REPLY_MS, reply);
 
-    if (failed == 0)
+    if (err == ERR_OK)
         return ERR_OK;
     fprintf(stderr,
             "tallyctl: tallyd runs, but its state process does not answer: %s; "
             "tallyd's log says more\n",
-            nng_strerror(failed));
+            ctl_node_why(err));
     return ERR_AGAIN;
 }
 

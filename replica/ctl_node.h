@@ -3,9 +3,9 @@
 #ifndef REPLICA_CTL_NODE_H
 #define REPLICA_CTL_NODE_H
 #include <jansson.h>
-#include <nng/nng.h>
 #include <stdbool.h>
 
+#include "common/dial.h"
 #include "common/err.h"
 #include "replica/control.h"
 #include "replica/look.h"
@@ -15,9 +15,9 @@ enum { CTL_REPLY_MS = 10000 };
 
 struct ctl_node {
     bool running;
-    bool backup;    /* it is none, but what tallyctl backup has made */
-    bool connected; /* socket is open */
-    nng_socket socket;
+    bool backup;  /* it is none, but what tallyctl backup has made */
+    bool dialled; /* dial is one */
+    struct dial dial;
     bool looked; /* look and view are filled in */
     struct look look;
     struct control_view view;
@@ -44,5 +44,8 @@ enum err ctl_try(struct ctl_node *node, json_t *request, unsigned wait_ms,
  * Errors: ERR_AGAIN  the node runs, and does not answer
  *         others     its files cannot be read, or are damaged */
 enum err ctl_ask(struct ctl_node *node, json_t *request, json_t **reply);
+
+/* For people: why a dial failed. Static. */
+const char *ctl_node_why(enum err err);
 
 #endif

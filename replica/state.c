@@ -5,9 +5,6 @@
 #include "replica/state.h"
 
 #include <assert.h>
-#include <nng/nng.h>
-#include <nng/protocol/pair1/pair.h>
-#include <nng/protocol/reqrep0/rep.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -21,6 +18,7 @@
 #include "common/log.h"
 #include "common/msg.h"
 #include "replica/control.h"
+#include "replica/doors.h"
 #include "replica/key.h"
 #include "replica/look.h"
 #include "replica/network.h"
@@ -28,10 +26,14 @@
 
 enum {
     TURN_MESSAGES = 256, /* taken in one turn, at most: so that a commit is never far */
-    SEND_BUFFER = 1024,  /* messages */
+    TURN_REQUESTS = 1,   /* likewise, of tallyctl */
     GAUGES_MS = 250,     /* between two looks that others get */
-    /* A reply waits until the one before it is out of nng's hands, which is soon: without waiting it would be lost. */
-    CONTROL_SEND_MS = 100,
+    /* Connections. When all workers are replaced there are two of each; the others are of tallyctl add. */
+    WORKERS_MAX = 2 * CONF_WORKERS_MAX + 64,
+    CONTROLS_MAX = 64,
+    /* Answers that were not read yet, in bytes: those of the message under way, and of its repeats. */
+    WORKER_UNREAD = 2 * MSG_MAX,
+    CONTROL_UNREAD = 2 * CONTROL_REPLY_MAX,
 };
 
 struct state {
@@ -49,7 +51,7 @@ struct state {
     uv_async_t made; /* the disk has made a file; sent by its thread */
     uv_timer_t due;
     uv_signal_t term;
-    nng_socket workers, control;
+    struct door *workers, *control;
     bool stopping;
     bool restored; /* STATE_RESTORED is there */
     bool
@@ -57,13 +59,13 @@ struct state {
     uint64_t
         peers_due_ms; /* until then it waits for the peers that are to hold copies; see awaits_peers() */
     int exit_code;
-    struct log_limit malformed, send_failed;
+    struct log_limit malformed;
 };
 
 /* The counts of one message, and the message that answers them. */
 struct batch {
     struct state *state;
-    nng_pipe pipe;
+    uint64_t worker;       /* as doors.h numbers guests */
     unsigned items, left;  /* in all, and still to be answered */
     struct writer replies; /* COUNT_REP, complete but for its header's count */
     uint8_t bytes[];
@@ -91,26 +93,7 @@ static void state_fail(struct state *s, enum err err)
 
 /* ---- to workers ---- */
 
-/* What a worker does not get it asks for again. */
-static void send_to(struct state *s, nng_pipe pipe, const struct writer *w)
-{
-    uint64_t more;
-    nng_msg *msg;
-    int failed = nng_msg_alloc(&msg, 0);
-
-    if (failed == 0) {
-        failed = nng_msg_append(msg, w->start, w->len);
-        nng_msg_set_pipe(msg, pipe);
-        if (failed == 0)
-            failed = nng_sendmsg(s->workers, msg, NNG_FLAG_NONBLOCK);
-        if (failed != 0)
-            nng_msg_free(msg);
-    }
-    if (failed != 0 && log_limit_pass(&s->send_failed, time_now().mono_ms, &more))
-        log_warn("cannot send to a worker: %s", nng_strerror(failed));
-}
-
-static void send_welcome(struct state *s, nng_pipe pipe)
+static void send_welcome(struct state *s, uint64_t worker)
 {
     struct position position = node_position(s->node);
     uint8_t bytes[MSG_HEADER_SIZE + MSG_WELCOME_SIZE];
@@ -119,7 +102,7 @@ static void send_welcome(struct state *s, nng_pipe pipe)
     msg_begin(&w, MSG_WELCOME);
     msg_put_welcome(&w, &position);
     msg_end(&w, 1);
-    send_to(s, pipe, &w);
+    door_send(s->workers, worker, w.start, w.len);
 }
 
 /* All of a message's counts are answered. The position goes ahead of them, so that whoever has an
@@ -134,7 +117,7 @@ static void batch_send(struct batch *batch)
     msg_end(&head, 1);
     msg_end(&batch->replies, batch->items);
     head.len += batch->replies.len;
-    send_to(batch->state, batch->pipe, &head);
+    door_send(batch->state->workers, batch->worker, head.start, head.len);
     free(batch);
 }
 
@@ -148,7 +131,7 @@ static void batch_reply(void *arg, uint64_t ticket, const struct msg_count_rep *
         batch_send(batch);
 }
 
-static struct batch *batch_new(struct state *s, nng_pipe pipe, unsigned items)
+static struct batch *batch_new(struct state *s, uint64_t worker, unsigned items)
 {
     size_t head = MSG_HEADER_SIZE + MSG_POSITION_SIZE,
            replies = MSG_HEADER_SIZE + (size_t)items * MSG_COUNT_REP_SIZE;
@@ -156,7 +139,7 @@ static struct batch *batch_new(struct state *s, nng_pipe pipe, unsigned items)
 
     if (batch == NULL)
         return NULL;
-    *batch = (struct batch){.state = s, .pipe = pipe, .items = items, .left = items};
+    *batch = (struct batch){.state = s, .worker = worker, .items = items, .left = items};
     batch->replies = writer_of(batch->bytes + head, replies);
     msg_begin(&batch->replies, MSG_COUNT_REP);
     return batch;
@@ -175,7 +158,7 @@ static enum err check_counts(struct reader r, unsigned items)
     return err == ERR_OK && !reader_done(&r) ? ERR_MALFORMED : err;
 }
 
-static enum err take_counts(struct state *s, nng_pipe pipe, struct reader *r,
+static enum err take_counts(struct state *s, uint64_t worker, struct reader *r,
                             unsigned items)
 {
     struct node_time now = time_now();
@@ -185,7 +168,7 @@ static enum err take_counts(struct state *s, nng_pipe pipe, struct reader *r,
 
     if (check_counts(*r, items) != ERR_OK || items == 0)
         return ERR_MALFORMED;
-    batch = batch_new(s, pipe, items);
+    batch = batch_new(s, worker, items);
     if (batch == NULL)
         return ERR_MEMORY;
     for (unsigned i = 0; i < items; i++) {
@@ -199,7 +182,7 @@ static enum err take_counts(struct state *s, nng_pipe pipe, struct reader *r,
     return ERR_OK;
 }
 
-static enum err answer_gets(struct state *s, nng_pipe pipe, struct reader *r,
+static enum err answer_gets(struct state *s, uint64_t worker, struct reader *r,
                             unsigned items)
 {
     size_t size = MSG_HEADER_SIZE + (size_t)items * MSG_GET_REP_SIZE;
@@ -220,16 +203,16 @@ static enum err answer_gets(struct state *s, nng_pipe pipe, struct reader *r,
         err = ERR_MALFORMED;
     if (err == ERR_OK) {
         msg_end(&w, items);
-        send_to(s, pipe, &w);
+        door_send(s->workers, worker, w.start, w.len);
     }
     free(bytes);
     return err;
 }
 
-static enum err take_message(struct state *s, nng_msg *msg)
+static enum err take_message(struct state *s, uint64_t worker, const uint8_t *bytes,
+                             size_t len)
 {
-    struct reader r = reader_of(nng_msg_body(msg), nng_msg_len(msg));
-    nng_pipe pipe = nng_msg_get_pipe(msg);
+    struct reader r = reader_of(bytes, len);
     enum msg_type type;
     unsigned items;
     enum err err = msg_read_header(&r, &type, &items);
@@ -241,12 +224,12 @@ static enum err take_message(struct state *s, nng_msg *msg)
         err = msg_read_hello(&r);
         /* Another version's worker hears this one's number from the welcome, and gives up. */
         if (err == ERR_OK || err == ERR_VERSION)
-            send_welcome(s, pipe);
+            send_welcome(s, worker);
         return err;
     case MSG_COUNT_REQ:
-        return take_counts(s, pipe, &r, items);
+        return take_counts(s, worker, &r, items);
     case MSG_GET_REQ:
-        return answer_gets(s, pipe, &r, items);
+        return answer_gets(s, worker, &r, items);
     case MSG_WELCOME:
     case MSG_COUNT_REP:
     case MSG_GET_REP:
@@ -351,31 +334,22 @@ static void on_made(uv_async_t *async)
     settle(async->data);
 }
 
-/* A message that has come, if any. Without memory for it nothing is done but to start again: it would be there for
- * ever, and this loop never at rest. */
-static bool receive(struct state *s, nng_socket from, nng_msg **msg)
+/* False: no more of them for now. */
+static bool take_worker(void *arg, uint64_t worker, const uint8_t *bytes, size_t len)
 {
-    int failed = nng_recvmsg(from, msg, NNG_FLAG_NONBLOCK);
+    struct state *s = arg;
+    uint64_t more;
+    enum err err = take_message(s, worker, bytes, len);
 
-    if (failed == NNG_ENOMEM)
-        state_fail(s, ERR_MEMORY);
-    return failed == 0;
+    if (err != ERR_OK && log_limit_pass(&s->malformed, time_now().mono_ms, &more))
+        log_error("a worker's message is left out: %s", err_name(err));
+    return s->exit_code == STATE_EXIT_OK && !node_short(s->node);
 }
 
 static void take_workers(struct state *s)
 {
-    nng_msg *msg;
-    uint64_t more;
-    enum err err = ERR_OK;
-
-    for (int i = 0; i < TURN_MESSAGES && s->exit_code == STATE_EXIT_OK &&
-                    !node_short(s->node) && receive(s, s->workers, &msg);
-         i++) {
-        err = take_message(s, msg);
-        nng_msg_free(msg);
-        if (err != ERR_OK && log_limit_pass(&s->malformed, time_now().mono_ms, &more))
-            log_error("a worker's message is left out: %s", err_name(err));
-    }
+    if (!node_short(s->node))
+        door_take(s->workers, TURN_MESSAGES, take_worker, s);
 }
 
 static enum err commit(struct state *s)
@@ -419,10 +393,8 @@ static void on_workers_readable(uv_poll_t *poll, int status, int events)
 static void tell_alive(const struct state *s)
 {
     /* A master that is no more, or has many such answers to read, needs none. */
-    const char says = s->waiting ? STATE_WAITS : STATE_SERVES;
-
-    if (send(s->settings_fd, &says, sizeof says, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
-        errno != EPIPE && errno != EAGAIN)
+    if (send(s->settings_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EPIPE &&
+        errno != EAGAIN)
         err_errno("answer", "the master");
 }
 
@@ -459,27 +431,20 @@ static void on_settings_readable(uv_poll_t *poll, int status, int events)
         settle(s);
 }
 
-static void control_reply(struct state *s, nng_msg *request)
+static bool take_request(void *arg, uint64_t guest, const uint8_t *bytes, size_t len)
 {
-    uint64_t more;
-    nng_msg *msg;
+    struct state *s = arg;
     char *reply;
-    int failed;
 
     s->about.now_ms = time_now().mono_ms;
-    reply =
-        control_answer(s->node, &s->about, nng_msg_body(request), nng_msg_len(request));
-    failed = reply == NULL ? NNG_ENOMEM : nng_msg_alloc(&msg, 0);
-    if (failed == 0) {
-        failed = nng_msg_append(msg, reply, strlen(reply));
-        if (failed == 0)
-            failed = nng_sendmsg(s->control, msg, 0);
-        if (failed != 0)
-            nng_msg_free(msg);
+    reply = control_answer(s->node, &s->about, (const char *)bytes, len);
+    if (reply == NULL) {
+        log_error("cannot answer tallyctl: %s", err_name(ERR_MEMORY));
+        return true;
     }
+    door_send(s->control, guest, reply, strlen(reply));
     free(reply);
-    if (failed != 0 && log_limit_pass(&s->send_failed, time_now().mono_ms, &more))
-        log_warn("cannot answer tallyctl: %s", nng_strerror(failed));
+    return s->exit_code == STATE_EXIT_OK;
 }
 
 /* For tallyctl: durable before it is told. */
@@ -498,14 +463,10 @@ static enum err retire(void *arg, struct core_retirement *wanted, enum status *s
 static void on_control_readable(uv_poll_t *poll, int status, int events)
 {
     struct state *s = poll->data;
-    nng_msg *msg;
 
     (void)status;
     (void)events;
-    if (!receive(s, s->control, &msg))
-        return;
-    control_reply(s, msg);
-    nng_msg_free(msg);
+    door_take(s->control, TURN_REQUESTS, take_request, s);
     if (s->exit_code == STATE_EXIT_OK)
         settle(s); /* It may have asked for a checkpoint. */
 }
@@ -524,50 +485,41 @@ static void on_term(uv_signal_t *signal, int number)
 
 /* ---- start and end ---- */
 
-static int listen_on(nng_socket socket, const char *url, size_t message_max)
+static enum err watch(struct state *s, const struct door *door, uv_poll_t *poll,
+                      uv_poll_cb on_readable)
 {
-    int failed = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, message_max);
+    int failed = uv_poll_init(&s->loop, poll, door_fd(door));
 
-    return failed != 0 ? failed : nng_listen(socket, url, NULL, 0);
-}
-
-static int watch(struct state *s, nng_socket socket, uv_poll_t *poll,
-                 uv_poll_cb on_readable)
-{
-    int fd, failed = nng_socket_get_int(socket, NNG_OPT_RECVFD, &fd);
-
-    if (failed != 0)
-        return failed;
-    uv_poll_init(&s->loop, poll, fd);
     poll->data = s;
-    uv_poll_start(poll, UV_READABLE, on_readable);
-    return 0;
-}
-
-static enum err open_sockets(struct state *s)
-{
-    int failed = nng_pair1_open_poly(&s->workers);
-
-    /* Room for answers that nng's threads have not taken over yet: without, a send that does not
-     * block finds none even for a worker that waits. Each worker has one message under way. */
     if (failed == 0)
-        failed = nng_socket_set_int(s->workers, NNG_OPT_SENDBUF, SEND_BUFFER);
-    if (failed == 0)
-        failed = nng_rep0_open(&s->control);
-    if (failed == 0)
-        failed = listen_on(s->workers, IPC_WORKERS_URL, MSG_MAX);
-    if (failed == 0)
-        failed = nng_socket_set_ms(s->control, NNG_OPT_SENDTIMEO, CONTROL_SEND_MS);
-    if (failed == 0)
-        failed = listen_on(s->control, IPC_CONTROL_URL, CONTROL_REQUEST_MAX);
-    if (failed == 0)
-        failed = watch(s, s->workers, &s->workers_readable, on_workers_readable);
-    if (failed == 0)
-        failed = watch(s, s->control, &s->control_readable, on_control_readable);
+        failed = uv_poll_start(poll, UV_READABLE, on_readable);
     if (failed == 0)
         return ERR_OK;
-    log_error("cannot listen in %s: %s", IPC_FOLDER, nng_strerror(failed));
+    log_error("cannot watch %s: %s", IPC_FOLDER, uv_strerror(failed));
     return ERR_IO;
+}
+
+static enum err open_doors(struct state *s)
+{
+    static const struct door_config workers = {.path = IPC_WORKERS_PATH,
+                                               .guest = "a worker",
+                                               .receive_max = MSG_MAX,
+                                               .send_max = WORKER_UNREAD,
+                                               .guests = WORKERS_MAX},
+                                    control = {.path = IPC_CONTROL_PATH,
+                                               .guest = "a tallyctl",
+                                               .receive_max = CONTROL_REQUEST_MAX,
+                                               .send_max = CONTROL_UNREAD,
+                                               .guests = CONTROLS_MAX};
+    enum err err = door_open(&workers, &s->workers);
+
+    if (err == ERR_OK)
+        err = door_open(&control, &s->control);
+    if (err == ERR_OK)
+        err = watch(s, s->workers, &s->workers_readable, on_workers_readable);
+    if (err == ERR_OK)
+        err = watch(s, s->control, &s->control_readable, on_control_readable);
+    return err;
 }
 
 /* Called by the disk's thread. */
@@ -762,15 +714,13 @@ int state_main(const struct conf *conf, int settings_fd, struct gauges *gauges,
     if (err == ERR_OK)
         err = open_node(s);
     if (err == ERR_OK)
-        err = open_sockets(s);
+        err = open_doors(s);
     if (err != ERR_OK)
         return exit_code(err);
     tell_alive(s);
     settle(s);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     if (s->exit_code == STATE_EXIT_OK) {
-        /* The sockets end with the process: nng_close() of nng 1.5.2 does not return when a
-         * connection is made at that moment. */
         node_close(s->node);
         disk_posix_close(s->disk);
         log_info("stopped, with all on disk");

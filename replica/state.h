@@ -40,12 +40,6 @@ struct state_settings {
     size_t count; /* of peers; 0 for a node without peer-listen */
     struct conf_peer peers[CONF_PEERS_MAX];
 };
-/* What the byte says. */
-enum {
-    STATE_SERVES = 0,
-    STATE_WAITS =
-        1, /* for a segment, or for peers that are to hold copies: it takes nothing of workers */
-};
 
 /* In the child, the state directory being the working directory: run until SIGTERM, then return
  * the exit code. conf must live on. settings_fd: where state_settings come, not blocking; it takes it over. gauges: where

@@ -21,10 +21,10 @@
  * below answer-time. */
 enum { ASKS_RESEND_MS = 1000 };
 
-/* A message costs both processes some thirty system calls and thread switches, whatever
- * it holds. So where the last one held more than one question, the next one goes out this
- * long after it, at the soonest; but at once when half of the worker's calls wait for it,
- * because then few are left who could still ask. A lone call never waits. */
+/* A message costs both processes some system calls and a switch, and the disk a sync,
+ * whatever it holds. So where the last one held more than one question, the next one goes
+ * out this long after it, at the soonest; but at once when half of the worker's calls wait
+ * for it, because then few are left who could still ask. A lone call never waits. */
 enum { ASKS_GATHER_MS = 2 };
 
 struct asks;

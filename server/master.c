@@ -26,7 +26,6 @@
 #include "replica/gauges.h"
 #include "replica/state.h"
 #include "server/backoff.h"
-#include "server/doors.h"
 #include "server/figures.h"
 #include "server/listen.h"
 #include "server/metrics.h"
@@ -40,9 +39,6 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 enum {
     /* Milliseconds. The children of a master that was killed end within this. */
     LISTEN_WAIT_MS = 5000,
-    /* Between two looks whether the state process runs and takes connections, and how long it may take none. */
-    ASK_MS = 5000,
-    SHUT_MS = 10000,
     /* For a worker to end beyond drain-time and answer-time, which bound it by
      * themselves. */
     WORKER_GRACE_MS = 10000,
@@ -52,7 +48,7 @@ enum {
      * is taken. */
     OLD_MAX = 4 * CONF_WORKERS_MAX,
     PLACES = OLD_MAX + 2 * CONF_WORKERS_MAX,
-    /* Descriptors of a worker beside its calls: listeners, nng's, epoll; generously. */
+    /* Descriptors of a worker beside its calls: listeners, epoll, the state process; generously. */
     DESCRIPTORS = 96,
 };
 
@@ -97,8 +93,6 @@ struct master {
     pid_t pid;
     uint64_t watch_ms; /* how long processes may be silent; 0: for ever */
     uint64_t ask_ms;   /* when the manager is told and the state process asked */
-    bool state_waits;  /* it takes nothing of workers now, and says so */
-    struct doors doors;
     uint64_t heard_ms; /* when the state process said something last */
 
     struct slot state, metrics, worker[CONF_WORKERS_MAX];
@@ -413,12 +407,6 @@ static void say_ready_if_so(struct master *m)
     tell_ready(m);
 }
 
-/* Between two looks at the state process. */
-static uint64_t ask_every_ms(const struct master *m)
-{
-    return m->watch_ms > 0 && m->watch_ms / 4 < ASK_MS ? m->watch_ms / 4 : ASK_MS;
-}
-
 /* It has recovered, or was asked whether it still runs. */
 static void hear_state(struct master *m)
 {
@@ -427,62 +415,31 @@ static void hear_state(struct master *m)
     while (recv(m->settings_fd, &said, sizeof said, MSG_DONTWAIT) == sizeof said) {
         m->heard_ms = now_ms();
         m->state.now.ready = true;
-        m->state_waits = said == STATE_WAITS;
     }
     say_ready_if_so(m);
 }
 
-static void kill_state(struct master *m, const char *why, uint64_t ms)
+/* The service manager looks after the master, and the master after the process that none can do without. A
+ * stuck one is killed, and calls wait for the next; that takes no core dump, but works on a stopped one, too. */
+static void watch(struct master *m, uint64_t now)
 {
     struct process *state = &m->state.now;
 
-    log_error("state (pid %d) %s for %" PRIu64 " s: killing it", (int)state->pid, why,
-              ms / 1000);
-    state->ready = false;
-    signal_process(state, SIGKILL);
-}
-
-/* Whether it still runs: it answers with its next turn, and says whether it takes what workers ask. */
-static void ask_state(const struct master *m)
-{
-    if (send(m->settings_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN &&
-        errno != EPIPE)
-        err_errno("ask", "the state process");
-}
-
-/* The service manager looks after the master, and the master after the process that none can do without. A
- * stuck one is killed, and calls wait for the next; that takes no core dump, but works on a stopped one, too. Only
- * where a service manager says how long is too long: a disk may be slow. */
-static void watch_state(struct master *m, uint64_t now)
-{
-    const struct process *state = &m->state.now;
-    uint64_t silent = now - m->heard_ms, shut;
-
+    if (m->watch_ms == 0 || now < m->ask_ms)
+        return;
+    m->ask_ms = now + m->watch_ms / 4;
+    service_alive();
     if (state->pid == 0 || !state->ready)
         return;
-    ask_state(m);
-    if (m->watch_ms > 0 && silent >= m->watch_ms) {
-        kill_state(m, "has said nothing", silent);
-        return;
+    if (now - m->heard_ms >= m->watch_ms) {
+        log_error("state (pid %d) has said nothing for %" PRIu64 " s: killing it",
+                  (int)state->pid, (now - m->heard_ms) / 1000);
+        state->ready = false;
+        signal_process(state, SIGKILL);
+    } else if (send(m->settings_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+               errno != EAGAIN && errno != EPIPE) {
+        err_errno("ask", "the state process");
     }
-    if (m->state_waits) {
-        doors_leave(&m->doors);
-        return;
-    }
-    /* One that stands still answers nobody, and is no matter of doors. */
-    shut = doors_knock(&m->doors, now);
-    if (shut >= SHUT_MS && silent < 2 * ask_every_ms(m))
-        kill_state(m, "runs and takes no new connections", shut);
-}
-
-static void watch(struct master *m, uint64_t now)
-{
-    if (now < m->ask_ms || m->phase != PHASE_RUN)
-        return;
-    m->ask_ms = now + ask_every_ms(m);
-    if (m->watch_ms > 0)
-        service_alive();
-    watch_state(m, now);
 }
 
 static void on_ready(struct master *m, pid_t pid)
@@ -720,7 +677,6 @@ static void state_ended(struct master *m, int status, uint64_t now)
     char how[96];
 
     m->state.now.pid = 0;
-    doors_leave(&m->doors);
     gauges_clear(m->gauges);
     how_text(status, how, sizeof how);
     if (m->phase == PHASE_KILLED)
@@ -943,7 +899,7 @@ static int timeout_ms(const struct master *m)
     }
     if (m->phase == PHASE_WORKERS_END || m->phase == PHASE_STATE_ENDS)
         due = due < m->kill_ms ? due : m->kill_ms;
-    if (m->phase == PHASE_RUN && m->ask_ms < due)
+    if (m->watch_ms > 0 && m->ask_ms < due)
         due = m->ask_ms;
     if (due == UINT64_MAX || m->phase == PHASE_KILLED)
         return -1;
@@ -1006,7 +962,6 @@ static enum err prepare(struct master *m)
     m->pid = getpid();
     m->settings_fd = -1;
     m->watch_ms = service_watchdog_ms();
-    doors_init(&m->doors);
     m->conf_path = strdup(conf->path);
     m->figures = figures_map(PLACES);
     m->gauges = gauges_map();

@@ -108,19 +108,17 @@ enum err sandbox_enter(size_t more_bytes)
 
 #else
 
-/* What serving calls takes, nng's threads and the C library included. */
+/* What serving calls and figures takes, libmicrohttpd's thread and the C library included. */
 static const int allowed[] = {
     /* Calls and their connections. */
     SCMP_SYS(accept4), SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(close),
     SCMP_SYS(shutdown), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
     SCMP_SYS(setsockopt), SCMP_SYS(getsockopt), SCMP_SYS(getpeername),
     SCMP_SYS(getsockname),
-    /* nng: its IPC connection (it is made anew when the state process is), its threads.
-     * */
-    SCMP_SYS(connect), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(sendmsg),
-    SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(fcntl),
-    SCMP_SYS(poll), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(eventfd2),
-    SCMP_SYS(pipe2),
+    /* The connection to the state process, which is made anew when that is. */
+    SCMP_SYS(connect), SCMP_SYS(sendmsg), SCMP_SYS(recvfrom),
+    /* libmicrohttpd's connections and its thread. */
+    SCMP_SYS(writev), SCMP_SYS(sendto), SCMP_SYS(fcntl), SCMP_SYS(poll), SCMP_SYS(futex),
     /* Memory. mmap() and mprotect() have rules of their own. */
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
     /* Time and random numbers; the first three mostly stay in the vDSO. */
@@ -151,8 +149,7 @@ static int add_rules(scmp_filter_ctx filter)
         rv = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), refused[i], 0);
     if (rv == 0)
         rv = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, unix_only);
-    /* Each of nng's threads names itself when it first runs, which may be as late as now.
-     * */
+    /* libmicrohttpd's thread names itself when it first runs, which may be as late as now. */
     if (rv == 0)
         rv = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, own_name);
     if (rv == 0)
@@ -169,8 +166,7 @@ static int load_filter(void)
 
     if (filter == NULL)
         return -ENOMEM;
-    /* nng's threads too; and the kernel's own error numbers, not one ECANCELED for all.
-     * */
+    /* All threads; and the kernel's own error numbers, not one ECANCELED for all. */
     rv = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
     if (rv == 0)
         rv = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
@@ -186,7 +182,7 @@ static int load_filter(void)
     return rv;
 }
 
-/* Data memory of this process now, in bytes: mostly the stacks of nng's threads. */
+/* Data memory of this process now, in bytes: what libraries and threads have taken at their start. */
 static size_t data_now(void)
 {
     FILE *statm = fopen("/proc/self/statm", "r");

@@ -36,7 +36,7 @@ enum {
     /* Memory of a call beside its environment: itself, its questions, what malloc adds.
      * In bytes. */
     CALL_BYTES = 16 * 1024,
-    /* For all else in a worker: messages, tables, nng's buffers. In bytes. */
+    /* For all else in a worker: messages and tables. In bytes. */
     BASE_BYTES = 64 * 1024 * 1024,
     IDS_DRAWN = 64,
 };
@@ -82,7 +82,7 @@ struct worker {
     struct watch listener[CONF_LISTEN_MAX];
     size_t listener_count;
     struct client *client;
-    struct watch client_watch[CLIENT_FDS];
+    struct watch client_watch;
     uint64_t resends; /* already in the figures */
     struct timers *timers;
     struct conn *conns, *dead;
@@ -709,22 +709,6 @@ static enum err open_signals(struct worker *w)
     return ERR_OK;
 }
 
-static enum err open_client(struct worker *w)
-{
-    enum err err = client_new(w->conf->answer_ms, &asks_owner, &w->client);
-    int fds[CLIENT_FDS];
-
-    if (err != ERR_OK)
-        return err;
-    client_fds(w->client, fds);
-    for (int i = 0; i < CLIENT_FDS; i++) {
-        w->client_watch[i] = (struct watch){WATCHED_CLIENT, fds[i]};
-        if (!watch_add(w, &w->client_watch[i], EPOLLIN))
-            return err_errno("watch", "the state process");
-    }
-    return ERR_OK;
-}
-
 static enum err open_all(struct worker *w)
 {
     size_t data = BASE_BYTES + w->conf->calls * (w->conf->greeting_bytes + CALL_BYTES);
@@ -738,11 +722,13 @@ static enum err open_all(struct worker *w)
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (w->epoll < 0)
         return err_errno("make", "an epoll descriptor");
+    w->client_watch = (struct watch){WATCHED_CLIENT, -1};
     err = open_signals(w);
     if (err == ERR_OK)
         err = sandbox_drop_rights();
     if (err == ERR_OK)
-        err = open_client(w);
+        err = client_new(w->conf->answer_ms, &asks_owner, w->epoll, &w->client_watch,
+                         &w->client);
     if (err == ERR_OK)
         err = sandbox_enter(data);
     return err;
@@ -757,11 +743,11 @@ static void serve_on(struct worker *w, const struct listeners *listeners)
     listen_if_room(w);
 }
 
-/* All but the client, which stays. */
 static void worker_free(struct worker *w)
 {
     cut_calls(w);
     free_dead(w);
+    client_free(w->client);
     timers_free(w->timers);
     free(w);
 }

@@ -14,8 +14,6 @@
  * Each prints one line of JSON. */
 #include <getopt.h>
 #include <inttypes.h>
-#include <nng/nng.h>
-#include <nng/protocol/pair1/pair.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
@@ -25,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/dial.h"
 #include "common/ipc.h"
 #include "common/log.h"
 #include "common/msg.h"
@@ -33,7 +32,7 @@
 enum {
     CONNECTIONS_MAX = 64,
     OTHERS_MAX = 8,
-    URL_SIZE = 256,
+    PATH_SIZE = 256,
     /* From one name to the next: a prime, so that as many counts as there are names have each once, and
      * neighbours in the order of their making are not asked for one after another. */
     NAME_STRIDE = 7919,
@@ -65,29 +64,37 @@ static void sleep_until(double time)
 /* ---- one connection ---- */
 
 struct door {
-    nng_socket socket;
+    struct dial dial;
+    char path[PATH_SIZE];
     struct position heard;
     uint64_t chance; /* of the requests' ids */
     uint8_t bytes[MSG_MAX];
 };
 
-static void check(int failed, const char *what)
+static void check(enum err err, const char *what)
 {
-    if (failed != 0)
-        fail(what, nng_strerror(failed));
+    if (err != ERR_OK)
+        fail(what, err_name(err));
+}
+
+static uint64_t patience_ms(void)
+{
+    return dial_now_ms() + PATIENCE_S * 1000;
 }
 
 static void door_send(struct door *d, const struct writer *w)
 {
-    check(nng_send(d->socket, w->start, w->len, 0), "send");
+    check(dial_send(&d->dial, w->start, w->len, patience_ms()), "send");
 }
 
-static nng_msg *door_receive(struct door *d)
+/* Good until the next one. */
+static struct reader door_receive(struct door *d)
 {
-    nng_msg *msg;
+    const uint8_t *message;
+    size_t len;
 
-    check(nng_recvmsg(d->socket, &msg, 0), "receive");
-    return msg;
+    check(dial_receive(&d->dial, &message, &len, patience_ms()), "receive");
+    return reader_of(message, len);
 }
 
 static void door_hello(struct door *d)
@@ -96,33 +103,27 @@ static void door_hello(struct door *d)
     struct reader r;
     enum msg_type type;
     unsigned items;
-    nng_msg *msg;
 
     msg_begin(&w, MSG_HELLO);
     msg_put_hello(&w);
     msg_end(&w, 1);
     door_send(d, &w);
-    msg = door_receive(d);
-    r = reader_of(nng_msg_body(msg), nng_msg_len(msg));
+    r = door_receive(d);
     if (msg_read_header(&r, &type, &items) != ERR_OK || type != MSG_WELCOME ||
         msg_read_welcome(&r, &d->heard) != ERR_OK)
         fail("hello", "no welcome");
-    nng_msg_free(msg);
 }
 
 static struct door *door_open(const char *folder)
 {
     struct door *d = malloc(sizeof *d);
-    char url[URL_SIZE];
 
     if (d == NULL)
         fail(folder, "no memory");
-    snprintf(url, sizeof url, "ipc://%s/" IPC_FOLDER "/workers", folder);
+    snprintf(d->path, sizeof d->path, "%s/" IPC_WORKERS_PATH, folder);
     randombytes_buf(&d->chance, sizeof d->chance);
-    check(nng_pair1_open(&d->socket), "open");
-    check(nng_socket_set_size(d->socket, NNG_OPT_RECVMAXSZ, MSG_MAX), "open");
-    check(nng_socket_set_ms(d->socket, NNG_OPT_RECVTIMEO, PATIENCE_S * 1000), "open");
-    check(nng_dial(d->socket, url, NULL, 0), url);
+    check(dial_init(&d->dial, d->path, MSG_MAX, MSG_MAX), "open");
+    check(dial_connect(&d->dial, patience_ms()), d->path);
     door_hello(d);
     return d;
 }
@@ -153,12 +154,10 @@ static int64_t door_answers(struct door *d, const struct writer *w, unsigned ask
     struct msg_count_rep rep = {.number = 0};
     enum msg_type type;
     unsigned items = 0;
-    nng_msg *msg;
     struct reader r;
 
     door_send(d, w);
-    msg = door_receive(d);
-    r = reader_of(nng_msg_body(msg), nng_msg_len(msg));
+    r = door_receive(d);
     if (msg_read_header(&r, &type, &items) != ERR_OK || type != MSG_POSITION ||
         msg_read_position(&r, &d->heard) != ERR_OK ||
         msg_read_header(&r, &type, &items) != ERR_OK || type != MSG_COUNT_REP ||
@@ -167,7 +166,6 @@ static int64_t door_answers(struct door *d, const struct writer *w, unsigned ask
     for (unsigned i = 0; i < items; i++)
         if (msg_read_count_rep(&r, &rep) != ERR_OK || !status_has_number(rep.status))
             fail("count", status_name(rep.status));
-    nng_msg_free(msg);
     return rep.number;
 }
 
@@ -189,19 +187,16 @@ static int64_t door_get(struct door *d, const char *name)
     struct reader r;
     enum msg_type type;
     unsigned items;
-    nng_msg *msg;
 
     memcpy(req.name, name, req.name_len);
     msg_begin(&w, MSG_GET_REQ);
     msg_put_get_req(&w, &req);
     msg_end(&w, 1);
     door_send(d, &w);
-    msg = door_receive(d);
-    r = reader_of(nng_msg_body(msg), nng_msg_len(msg));
+    r = door_receive(d);
     if (msg_read_header(&r, &type, &items) != ERR_OK || type != MSG_GET_REP ||
         msg_read_get_rep(&r, &rep) != ERR_OK)
         fail("get", "not the answer");
-    nng_msg_free(msg);
     return rep.total;
 }
 
@@ -264,7 +259,8 @@ static void load(const char *folder)
         loads[i] = (struct load){.door = door_open(folder), .samples = samples_new()};
     load_start = samples_now();
     for (unsigned i = 0; i < settings.connections; i++)
-        check(pthread_create(&loads[i].thread, NULL, load_run, &loads[i]), "thread");
+        if (pthread_create(&loads[i].thread, NULL, load_run, &loads[i]) != 0)
+            fail("load", "no thread");
     for (unsigned i = 0; i < settings.connections; i++) {
         pthread_join(loads[i].thread, NULL);
         counts += loads[i].counts;

@@ -132,6 +132,13 @@ class Operation(ServerTest):
             if "TALLY_SLOW" not in os.environ:  # a sanitizer's report could not be written
                 self.assertRegex(status, r"Seccomp:\s+2")
 
+    @unittest.skipIf("TALLY_SLOW" in os.environ, "a sanitizer may have threads of its own")
+    def test_a_worker_has_one_thread(self):
+        node = self.node().start()
+        call(node)
+        for pid in node.workers(2):
+            self.assertEqual(len(os.listdir(f"/proc/{pid}/task")), 1)
+
     def test_sigterm_closes_the_listener_and_lets_calls_finish(self):
         node = self.node().start()
         with Caller(node) as caller:

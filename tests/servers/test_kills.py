@@ -12,7 +12,7 @@ from harness import (AGICALL, LONG, Caller, Callers, ServerTest, alive, call, ev
                      seconds)
 
 KILLS = 100 if LONG else 12
-CALLS = KILLS * int(os.environ.get("TALLY_CALLS_PER_KILL", "3000"))
+CALLS = KILLS * int(os.environ.get("TALLY_CALLS_PER_KILL", "5000"))
 TREE_KILLS = 300 if LONG else int(os.environ.get("TALLY_TREE_KILLS", "100"))
 
 

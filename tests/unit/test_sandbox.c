@@ -202,7 +202,7 @@ Test(sandbox, dropping_rights_leaves_no_core_file)
     cr_assert_eq(WEXITSTATUS(status), 7);
 }
 
-/* nng's threads are there before the filter is. */
+/* The thread that serves figures is there before the filter is. */
 static int gate[2];
 
 static void *open_in_thread(void *arg)
