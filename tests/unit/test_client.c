@@ -23,7 +23,7 @@ static enum err failed;
 
 /* The state process: what came last, and what it says to a HELLO and to a count. */
 static unsigned hellos, asked, welcome_version = MSG_VERSION;
-static bool answers = true;
+static bool welcomes = true, answers = true;
 static struct msg_count_req request;
 
 static void on_counted(void *owner, const struct msg_count_rep *rep)
@@ -108,7 +108,8 @@ static bool take(void *arg, uint64_t worker, const uint8_t *message, size_t len)
     cr_assert_eq(msg_read_header(&r, &type, &items), ERR_OK);
     if (type == MSG_HELLO) {
         hellos++;
-        answer_hello(worker);
+        if (welcomes)
+            answer_hello(worker);
         return true;
     }
     cr_assert_eq(type, MSG_COUNT_REQ);
@@ -192,6 +193,20 @@ Test(
         cr_assert_leq(client_due_ms(client), now + 100);
         now = client_due_ms(client);
     }
+}
+
+Test(client, nothing_is_asked_before_the_next_state_process_has_said_where_it_is)
+{
+    start_state();
+    TURN_UNTIL(client_served(client));
+    stop_state();
+    welcomes = false;
+    start_state();
+    TURN_UNTIL(hellos == 2);
+    count();
+    for (int i = 0; i < 10; i++)
+        turn();
+    cr_assert_eq(asked, 0u);
 }
 
 Test(client, a_state_process_of_another_version_is_told)

@@ -187,6 +187,20 @@ Test(doors, what_was_read_and_not_taken_keeps_the_door_readable)
     dial_free(&dial);
 }
 
+Test(doors, what_was_said_before_leaving_is_taken_all_the_same)
+{
+    struct dial dial = visit();
+
+    for (int i = 0; i < 3; i++)
+        say(&dial, "x");
+    dial_close(&dial);
+    turn(1); /* lets in */
+    while (door_guests(door) > 0)
+        turn(1);
+    cr_assert_eq(taken.count, 3u);
+    dial_free(&dial);
+}
+
 Test(doors, who_takes_messages_may_say_that_it_is_enough_for_now)
 {
     struct dial dial = visit();
