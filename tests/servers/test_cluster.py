@@ -256,8 +256,7 @@ class Loopback(Cluster):
         eventually(lambda: self.closed(socks[3]), 20, "a silent connection is closed")
         for sock in socks:
             sock.close()
-        # But for the other node's, and those on which the master knocks at both doors.
-        eventually(lambda: len(os.listdir(f"/proc/{state}/fd")) <= before + 7, 20,
+        eventually(lambda: len(os.listdir(f"/proc/{state}/fd")) <= before + 3, 20,
                    "every descriptor came back")
 
     def flood(self, sock, member):
