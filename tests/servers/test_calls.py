@@ -132,12 +132,12 @@ class Operation(ServerTest):
             if "TALLY_SLOW" not in os.environ:  # a sanitizer's report could not be written
                 self.assertRegex(status, r"Seccomp:\s+2")
 
-    @unittest.skipIf("TALLY_SLOW" in os.environ, "a sanitizer may have threads of its own")
     def test_a_worker_has_one_thread(self):
+        most = 2 if "TALLY_SLOW" in os.environ else 1  # ThreadSanitizer has one of its own
         node = self.node().start()
         call(node)
         for pid in node.workers(2):
-            self.assertEqual(len(os.listdir(f"/proc/{pid}/task")), 1)
+            self.assertLessEqual(len(os.listdir(f"/proc/{pid}/task")), most)
 
     def test_sigterm_closes_the_listener_and_lets_calls_finish(self):
         node = self.node().start()

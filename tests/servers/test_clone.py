@@ -89,7 +89,7 @@ class CloneTest(Cluster):
         b.knows(a, c).reload()
         self.assertSame([a, b, c])
         self.assertEqual([m.total("load") for m in (a, b, c)], [55] * 3)
-        self.assertTrue(self.alarmed(a) and self.alarmed(b))
+        eventually(lambda: self.alarmed(a) and self.alarmed(b), 15, "both have noticed")
         for member in (c, copy):
             member.stop()
 
