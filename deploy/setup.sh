@@ -17,11 +17,11 @@ build_packages="gcc libc6-dev cmake ninja-build pkgconf libnng-dev libsodium-dev
 # Beyond them, what makes a Debian package.
 package_packages="debhelper dpkg-dev fakeroot"
 # clang with its sanitizers' and libFuzzer's libraries (libclang-rt-dev) and the symbolizer (llvm);
-# Criterion, and the nanomsg that has to be linked before libnng; debootstrap for Asterisk; iproute2, nftables and
+# Criterion, and the nanomsg that has to be linked before libnng; debootstrap for Asterisk; iproute2 and
 # procps for hosts in network namespaces; tmux, a terminal, for what tallyctl top shows on one; lintian and
 # systemd-container, which boots a Debian, for the package.
 test_packages="clang clang-format libclang-rt-dev llvm libcriterion-dev libnanomsg-dev
-    python3 tmux git debootstrap debian-archive-keyring iproute2 nftables procps
+    python3 tmux git debootstrap debian-archive-keyring iproute2 procps
     $package_packages lintian systemd-container"
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }

@@ -126,7 +126,8 @@ static void see_copied(struct verdict *v, const json_t *status)
     if (is(json_object_get(status, "peers"), "copied"))
         add(v, VERDICT_NOT_OK,
             "peers say that another process with this node's key is alive: it was copied\n"
-            "find and stop the copy: deploy/CLUSTER.md tells how nothing is lost");
+            "find and stop the copy: /usr/share/doc/tally/CLUSTER.md tells how nothing is "
+            "lost");
 }
 
 static void see_forks(struct verdict *v, const json_t *status)
@@ -137,8 +138,8 @@ static void see_forks(struct verdict *v, const json_t *status)
         "%" JSON_INTEGER_FORMAT
         " streams fork: a copied process counted in them, too, and nodes may differ by "
         "what it counted\n"
-        "find and stop the copy; tallyctl verify has the proof, deploy/CLUSTER.md what to "
-        "do",
+        "find and stop the copy; tallyctl verify has the proof, "
+        "/usr/share/doc/tally/CLUSTER.md what to do",
         number(status, "forks"));
 }
 
@@ -149,7 +150,7 @@ static void see_stuck(struct verdict *v, const json_t *status)
         "save what it has with tallyctl export; stop tallyd, move the folder log out of its "
         "state directory, start it, and wait until it has caught up; compare with tallyctl "
         "export, and put back by tallyctl add what only this node had counted "
-        "(deploy/CLUSTER.md)";
+        "(/usr/share/doc/tally/CLUSTER.md)";
     const char *stuck = json_string_value(json_object_get(status, "stuck"));
 
     if (stuck == NULL)
@@ -195,7 +196,8 @@ static void see_trust(struct verdict *v, const json_t *peer, const char *name)
     if (is(peer, "rivals"))
         add(v, VERDICT_NOT_OK,
             "more than one process is alive with the key of peer %s: a copied machine\n"
-            "find and stop the copy: deploy/CLUSTER.md tells how nothing is lost",
+            "find and stop the copy: /usr/share/doc/tally/CLUSTER.md tells how nothing is "
+            "lost",
             name);
     if (number(peer, "newer") > 0)
         add(v, VERDICT_ATTENTION,

@@ -10,7 +10,8 @@ import sys
 import unittest
 
 from harness import ROOT, die_with_parent, eventually, free_port, seconds
-from manual import NAMES, Site
+from page import blocks_of
+from site_of_nodes import NAMES, Site
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RIG = os.path.join(HERE, "rig.sh")
@@ -93,7 +94,7 @@ class ClusterCalls(unittest.TestCase):
             file.write("nameserver 192.0.2.254\noptions timeout:1 attempts:2\n")
         cls.zone = os.path.join(cls.site.folder, "zone")
         with open(cls.zone, "w", encoding="ascii") as file:
-            file.write(cls.site.page.block("Asterisk")[1])
+            file.write(next(block.text for block in blocks_of("deploy/CLUSTER.md") if block.kind == "zone"))
         cls.start_dns()
         cls.rigs = {}
         for name in NAMES:
@@ -149,7 +150,7 @@ class ClusterCalls(unittest.TestCase):
         eventually(lambda: "tallyd" not in machine.sh("ps -o comm=,stat= -A | grep -v Z"), 10, "it is gone")
 
     def start(self, name):
-        self.site.follow("Set up", "Start", on=[name])
+        self.site.start(name)
         self.site.wait_counting(name)
 
     def test_by_srv_records_all_asterisks_use_one_node_and_no_number_is_said_twice(self):
@@ -194,7 +195,7 @@ class ClusterCalls(unittest.TestCase):
             self.kill(name)
         self.place(("tally-1", 31415), ("tally-2", 31416))
         for name in NAMES:
-            self.site.follow("Set up", "Start", on=[name])
+            self.site.start(name)
         self.site.wait_counting(*NAMES)
         for name in ("tally-1", "tally-2"):
             self.assertEqual(self.rigs[name].said(), [])

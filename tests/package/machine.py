@@ -1,5 +1,5 @@
-"""A Debian 12 with a systemd of its own, booted by systemd-nspawn from a copy of a folder: no network but its
-loopback, and gone with the test."""
+"""A Debian 12 with a systemd of its own, booted by systemd-nspawn over a folder that it does not write to: no network
+but its loopback and what it is plugged into (Lan of machines.py), and gone with the test."""
 
 import glob
 import os
@@ -7,6 +7,9 @@ import shutil
 import subprocess
 
 from harness import die_with_parent, eventually, seconds
+
+ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb",
+       "DEBIAN_FRONTEND": "noninteractive"}
 
 
 def descendants(pid):
@@ -34,23 +37,32 @@ def is_first(pid):
 
 
 class Machine:
-    def __init__(self, base, folder, log):
-        self.root = os.path.join(folder, "root")
-        shutil.rmtree(self.root, ignore_errors=True)
-        subprocess.run(["cp", "-a", "--reflink=auto", base, self.root], check=True)
-        self.log = log
-        self.nspawn, self.first = None, None
+    number = 0
+
+    def __init__(self, base, name, log):
+        """base: the folder, a whole Debian; name: the host's; log: where its console goes."""
+        self.base, self.name, self.log = base, name, log
+        self.nspawn, self.pid = None, None
 
     def boot(self):
+        self.switch_on()
+        return self.wait_up()
+
+    def switch_on(self):
+        # Of all machines here, also those of other test runs, none has the same name; it is at most 64 bytes.
+        Machine.number += 1
         with open(self.log, "ab") as log:
-            # Of its own session: what it does to its terminal is nobody's matter.
+            # Read-only, so that several boot from one folder; what they write is in memory. Of its own session: what
+            # it does to its terminal is nobody's matter.
             self.nspawn = subprocess.Popen(
-                ["systemd-nspawn", "--quiet", "--directory", self.root, "--machine",
-                 f"tally-{os.getpid()}-{os.path.basename(os.path.dirname(self.root))}",
+                ["systemd-nspawn", "--quiet", "--directory", self.base, "--read-only", "--volatile=overlay",
+                 f"--machine=tally-test-{os.getpid()}-{Machine.number}", f"--hostname={self.name}",
                  "--register=no", "--keep-unit", "--private-network", "--console=pipe", "--boot"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 preexec_fn=die_with_parent)
-        self.first = eventually(self._first, 20, "a machine begins to boot")
+
+    def wait_up(self):
+        self.pid = eventually(self._first, 20, "a machine begins to boot")
         eventually(lambda: self.run("systemctl", "is-system-running", check=False).stdout.strip() in
                    ("running", "degraded"), 60, "the machine has booted")
         return self
@@ -62,34 +74,40 @@ class Machine:
         return next((pid for pid in descendants(self.nspawn.pid) if is_first(pid)), None)
 
     def close(self):
+        """As if its power were cut."""
         if self.nspawn:
             below = descendants(self.nspawn.pid)
             self.nspawn.kill()
             self.nspawn.wait()
             # With a machine's first process all of its others end.
-            if self.first in below and is_first(self.first):
-                os.kill(self.first, 9)
-        shutil.rmtree(self.root, ignore_errors=True)
+            for pid in below:
+                if is_first(pid):
+                    os.kill(pid, 9)
+            self.nspawn = None
 
     def words(self, command):
-        return ["nsenter", "--target", str(self.first), "--all", "--root", "--wdns=/", *command]
+        return ["nsenter", "--target", str(self.pid), "--all", "--root", "--wdns=/", "--", *command]
 
     def begin(self, *command):
         return subprocess.Popen(self.words(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, preexec_fn=die_with_parent)
+                                stderr=subprocess.STDOUT, text=True, env=ENV, preexec_fn=die_with_parent)
 
     def run(self, *command, check=True, limit=60):
         """Run a program in it, as root, to its end: its output is on the result."""
-        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb",
-               "DEBIAN_FRONTEND": "noninteractive"}
         done = subprocess.run(self.words(command), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              errors="replace", timeout=seconds(limit), env=env, preexec_fn=die_with_parent)
+                              errors="replace", timeout=seconds(limit), env=ENV, preexec_fn=die_with_parent)
         if check and done.returncode != 0:
-            raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+            raise AssertionError(f"{self.name}: {' '.join(command)}: exit code {done.returncode}\n"
+                                 f"{done.stdout}{done.stderr}")
         return done
 
+    def sh(self, script, check=True, limit=60):
+        """Run a script in it, as root: what it says on both streams."""
+        return self.run("sh", "-euc", f"exec 2>&1\n{script}", check=check, limit=limit).stdout
+
     def path(self, path):
-        return self.root + path
+        """Where a file of it is seen from here."""
+        return f"/proc/{self.pid}/root{path}"
 
     def read(self, path):
         with open(self.path(path), encoding="utf-8") as file:
@@ -100,6 +118,6 @@ class Machine:
             file.write(text)
 
     def put(self, file):
-        """Copy a file to /root in it."""
+        """Copy a file to /srv in it."""
         shutil.copy(file, self.path("/srv/"))
         return f"/srv/{os.path.basename(file)}"

@@ -16,16 +16,14 @@ URL = "agi://127.0.0.1/hits"
 
 class Package(unittest.TestCase):
     def setUp(self):
-        # A machine's name is at most 64 bytes.
-        folder = os.path.join(TMP, f"machine-{os.getpid()}")
-        os.makedirs(folder, exist_ok=True)
-        self.machine = Machine(BASE, folder, os.path.join(TMP, "machine.log"))
+        os.makedirs(TMP, exist_ok=True)
+        self.machine = Machine(BASE, "vm", os.path.join(TMP, "machine.log"))
         self.addCleanup(self.machine.close)
         self.machine.boot()
         self.deb = self.machine.put(DEB)
 
-    def install(self, deb=None):
-        return self.machine.run("apt-get", "install", "-y", deb or self.deb).stdout
+    def install(self, deb=None, *options):
+        return self.machine.run("apt-get", "install", "-y", *options, deb or self.deb).stdout
 
     def number(self, *options):
         """What a call is told."""
@@ -69,7 +67,7 @@ class Package(unittest.TestCase):
         text = self.machine.read("/etc/tally/tally.conf")
         self.machine.write("/etc/tally/tally.conf",
                            text.replace("listen = 127.0.0.1:4573", "listen = 127.0.0.1:4573\nlisten = 127.0.0.1:4600"))
-        call = self.machine.begin("agicall", "--json", "--think", "2s", URL)
+        call = self.machine.begin("agicall", "--json", "--think", "1s", URL)
         self.machine.run("systemctl", "reload", "tally")
         eventually(lambda: self.property("StatusText").endswith("127.0.0.1:4600"), 20, "it listens there too")
         self.assertEqual(json.loads(call.communicate()[0])["number"], 1)
@@ -90,14 +88,16 @@ class Package(unittest.TestCase):
         self.assertEqual(self.number(), 1)
         key = machine.run("tallyctl", "key").stdout
         machine.write("/etc/tally/tally.conf", machine.read("/etc/tally/tally.conf") + "\n# an admin's line\n")
-        calls = [machine.begin("agicall", "--json", "--think", "3s", URL) for _ in range(5)]
+        calls = [machine.begin("agicall", "--json", "--think", "2s", URL) for _ in range(5)]
         eventually(lambda: machine.run("tallyctl", "get", "hits").stdout.split()[-1] == "6", 20, "all five count")
-        self.assertIn("Setting up tally", self.install(machine.put(NEWER_DEB)))
+        self.assertIn("Setting up tally",
+                      self.install(machine.put(NEWER_DEB), "-o", "Dpkg::Options::=--force-confold"))
         numbers = sorted(json.loads(call.communicate()[0])["number"] for call in calls)
         self.assertEqual(numbers, [2, 3, 4, 5, 6])
         self.assertEqual(self.number(), 7)
         self.assertEqual(machine.run("tallyctl", "key").stdout, key)
         self.assertIn("# an admin's line", machine.read("/etc/tally/tally.conf"))
+        self.assertIn("# newer", machine.read("/etc/tally/tally.conf.dpkg-dist"))
         version = machine.run("dpkg-query", "-W", "-f", "${Version}", "tally").stdout
         self.assertTrue(version.endswith("+newer"), version)
         # What runs is what was installed.
