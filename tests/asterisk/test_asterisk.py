@@ -5,6 +5,7 @@ import atexit
 import os
 import re
 import shutil
+import signal
 import subprocess
 import unittest
 from collections import defaultdict
@@ -133,16 +134,19 @@ class Asterisk(ServerTest):
         self.assertNothingLeft()
 
     def test_who_gets_no_number_hears_so_and_every_sound_is_one_of_asterisks_core_sounds(self):
-        self.node_.stop()
-        # A node that waits for a peer it cannot reach says no number.
-        peer = ("[peer away]\naddress = 127.0.0.1:1\n"
-                "key = 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n")
-        self.node_.write_conf(node=f"peer-listen = 127.0.0.1:{free_port()}\njoin-wait = 1h", scripts=peer)
-        self.node_.start()
+        self.wait_for_a_peer()
         self.assertIn("1 AGISTATUS=HANGUP", self.rig("call", 31415))
         self.assertEqual(self.said(), [])
         self.assertRegex(self.log(), r"Playing 'please-try-call-later\.")
         self.assertNotRegex(self.log(), r"does not exist in any format")
+
+    def wait_for_a_peer(self):
+        """The node starts again, and says no number: it waits for a peer that it cannot reach."""
+        self.node_.stop()
+        peer = ("[peer away]\naddress = 127.0.0.1:1\n"
+                "key = 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n")
+        self.node_.write_conf(node=f"peer-listen = 127.0.0.1:{free_port()}\njoin-wait = 1h", scripts=peer)
+        self.node_.start()
 
     def use(self, dialplan):
         """Start Asterisk again with this in place of the rig's, and the node's port in it."""
@@ -152,9 +156,19 @@ class Asterisk(ServerTest):
         self.end()
         self.rig("start")
 
-    def played(self):
-        """The sounds that callers heard, in order."""
-        return re.findall(r"Playing '([\w-]+)\.", self.log())
+    def heard(self, *words, **env):
+        """Place calls one after another: what each caller heard."""
+        mark = len(self.log())
+        self.rig("call", *words, **env)
+        return self.sounds(self.log()[mark:])
+
+    def sounds(self, log):
+        """Of each channel, as the names of Asterisk's sounds."""
+        callers = {}
+        for channel, sound in re.findall(r"<(\S+)> Playing '([\w/-]+)\.", log):
+            callers.setdefault(channel, []).append(sound)
+        self.assertNotRegex(log, r"does not exist in any format")
+        return list(callers.values())
 
     def numbers(self):
         """What SayNumber() of the dialplan said."""
@@ -170,28 +184,56 @@ class Asterisk(ServerTest):
         self.assertEqual(self.said(), [1])
         self.assertEqual(self.numbers(), [1, 2])
         self.node_.kill()
-        self.rig("call", 31416)
-        self.assertIn("please-try-call-later", self.played())
+        self.assertEqual(self.heard(31416), [["please-try-call-later"]])
 
-    def test_the_sample_dialplan_counts_hands_out_tickets_takes_votes_and_finds_the_hundredth(self):
+    def use_samples(self):
         with open(os.path.join(ROOT, "deploy", "asterisk", "extensions-one-node.conf"), encoding="utf-8") as file:
             self.use(file.read())
-        self.rig("call", 31415)
-        self.assertEqual(self.said(), [1])
-        self.rig("call", 31416, 2)
-        self.assertEqual(self.numbers(), [1, 2])
-        self.rig("call", 31417, 1, CALL_DTMF="wwwwww7wwwwwwww")
+
+    def test_callers_of_the_samples_hear_their_number_their_ticket_their_vote_taken_and_who_has_won(self):
+        self.use_samples()
+        classic = ["queue-thereare", "digits/1", "vm-goodbye"]
+        self.assertEqual(self.heard(31415), [classic])
+        call(self.node_, "count", ["tickets", "by=21"])
+        self.assertEqual(self.heard(31416, 2), [["digits/20", "digits/2", "vm-goodbye"],
+                                                ["digits/20", "digits/3", "vm-goodbye"]])
+        self.assertEqual(self.heard(31417, CALL_DTMF="wwwwww7wwwwwwww"), [["vm-press", "auth-thankyou", "vm-goodbye"]])
         self.assertEqual(self.node_.total("song-7"), 1)
         call(self.node_, "count", ["contest", "by=98"])
-        self.rig("call", 31418, 2)
+        self.assertEqual(self.heard(31418, 2), [["vm-goodbye"], ["auth-thankyou"]])
         self.assertEqual(self.node_.total("contest"), 100)
-        self.assertNotIn("please-try-call-later", self.played())
-        self.assertEqual(self.played()[-2:], ["vm-goodbye", "auth-thankyou"])
+
+    def test_callers_of_the_samples_hear_that_they_shall_call_later_where_no_node_is(self):
+        self.use_samples()
         self.node_.kill()
         for extension in (31415, 31416, 31417, 31418):
-            before = self.played().count("please-try-call-later")
-            self.rig("call", extension)
-            self.assertEqual(self.played().count("please-try-call-later"), before + 1, extension)
+            self.assertEqual(self.heard(extension), [["please-try-call-later"]], extension)
+
+    def test_callers_of_the_samples_hear_that_they_shall_call_later_where_the_node_says_no_number(self):
+        self.use_samples()
+        self.wait_for_a_peer()
+        for extension in (31415, 31416, 31418):
+            self.assertEqual(self.heard(extension), [["please-try-call-later"]], extension)
+        # The ticket is asked for once more with the same id before its caller is told so.
+        self.assertEqual(len(re.findall(r'Set\("\S+", "TRY=\d"\)', self.log())), 3)
+        self.assertEqual(self.heard(31417, CALL_DTMF="wwwwww7wwwwwwww"), [["vm-press", "please-try-call-later"]])
+
+    def test_a_ticket_that_is_unknown_at_first_is_asked_for_again_and_is_the_same(self):
+        self.node_.stop()
+        self.node_.write_conf(fastagi="answer-time = 2s", scripts="")
+        self.node_.start()
+        self.use_samples()
+        state = self.node_.state_pid()
+        os.kill(state, signal.SIGSTOP)
+        mark = len(self.log())
+        caller = subprocess.Popen(self.command("call", 31416), env=self.env, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        eventually(lambda: 'SET VARIABLE TALLY_STATUS "UNKNOWN"' in self.log(), 20, "nobody knows")
+        os.kill(state, signal.SIGCONT)
+        out, _ = caller.communicate(timeout=60)
+        self.assertEqual(caller.returncode, 0, out)
+        self.assertEqual(self.sounds(self.log()[mark:]), [["digits/1", "vm-goodbye"]])
+        self.assertEqual(self.node_.total("tickets"), 1)
 
     def test_no_path_means_hits(self):
         self.rig("call", "nopath")
