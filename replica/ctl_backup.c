@@ -220,7 +220,7 @@ static enum err rename_whole(const struct backup *b)
 
 static enum ctl_exit make(struct backup *b)
 {
-    enum err err = place_open(&b->place, b->beside);
+    enum err err = place_open(&b->place, b->beside, true);
 
     if (err == ERR_REFUSED)
         return CTL_NOT_FINE;
@@ -229,6 +229,8 @@ static enum ctl_exit make(struct backup *b)
     err = fill(b);
     if (err == ERR_OK)
         err = rename_whole(b);
+    if (err == ERR_OK)
+        err = place_named(&b->place);
     if (err != ERR_OK)
         place_undo(&b->place);
     place_close(&b->place);

@@ -49,18 +49,27 @@ static bool note_other(void *arg, const char *name)
     return false;
 }
 
-/* Whether an earlier try has left it: it says so itself, or has not come to that. */
-static bool is_left_over(int folder)
+static bool is_marked(const struct place *p)
+{
+    struct stat st;
+
+    return p->aside && fstat(p->folder, &st) == 0 && (st.st_mode & S_ISVTX) != 0;
+}
+
+/* Whether an earlier try has left it: it says so itself, or has not come to its name. */
+static bool is_left_over(const struct place *p)
 {
     char text[sizeof PLACE_UNFINISHED] = "";
-    int fd = openat(folder, "FORMAT", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(p->folder, "FORMAT", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     ssize_t len;
 
     if (fd < 0)
         return false;
     len = read(fd, text, sizeof text - 1);
     close(fd);
-    return len > 0 && strcmp(text, PLACE_UNFINISHED) == 0;
+    if (len > 0 && strcmp(text, PLACE_UNFINISHED) == 0)
+        return true;
+    return is_marked(p) && strncmp(text, PLACE_BACKUP, strlen(PLACE_BACKUP)) == 0;
 }
 
 static bool remove_one(void *arg, const char *name)
@@ -131,13 +140,15 @@ static enum err fill(struct place *p)
 {
     enum err err;
 
-    if (is_left_over(p->folder))
+    if (is_left_over(p))
         clear(p);
     err = see_rest(p);
     if (err != ERR_OK)
         return err;
     if (fchown(p->folder, p->owner, p->group) != 0)
         err = err_errno("own", p->path);
+    if (err == ERR_OK && p->aside && fchmod(p->folder, 0700 | S_ISVTX) != 0)
+        err = err_errno("mark", p->path);
     if (err == ERR_OK)
         err = place_put(p, "FORMAT", PLACE_UNFINISHED, sizeof PLACE_UNFINISHED - 1);
     if (err == ERR_OK)
@@ -147,11 +158,12 @@ static enum err fill(struct place *p)
     return err;
 }
 
-enum err place_open(struct place *p, const char *path)
+enum err place_open(struct place *p, const char *path, bool aside)
 {
     enum err err;
 
     p->folder = p->log = -1;
+    p->aside = aside;
     snprintf(p->path, sizeof p->path, "%s", path);
     err = open_folder(p);
     if (err == ERR_OK)
@@ -220,6 +232,11 @@ enum err place_settle(const struct place *p)
     if (err != ERR_OK || o.err != ERR_OK)
         return err != ERR_OK ? err : o.err;
     return fsync(p->log) == 0 ? ERR_OK : err_errno("sync", "log");
+}
+
+enum err place_named(const struct place *p)
+{
+    return fchmod(p->folder, 0700) == 0 ? ERR_OK : err_errno("unmark", p->path);
 }
 
 void place_undo(struct place *p)

@@ -325,7 +325,7 @@ static enum err fill(struct restore *r)
 static enum ctl_exit make(struct restore *r)
 {
     const char *dir = r->where.state_dir;
-    enum err err = place_open(&r->place, dir);
+    enum err err = place_open(&r->place, dir, false);
 
     if (err == ERR_REFUSED) {
         ctl_complain(

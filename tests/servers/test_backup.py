@@ -7,6 +7,7 @@ import pty
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import time
 import unittest
@@ -120,6 +121,19 @@ class UnderLoad(Backups):
             told = self.backup(node, name)
             self.assertEqual(told["counts"], 20001)
         self.assertEqual(sorted(os.listdir(self.folder)), ["b0", "b1", "n", "whole"])
+
+    def test_killed_before_it_has_its_name_it_is_cleared_away_and_a_backup_of_such_a_name_is_not(self):
+        node = self.counted(1)
+        self.backup(node, "b")
+        self.assertEqual(stat.S_IMODE(os.stat(self.path("b")).st_mode), 0o700)
+        os.rename(self.path("b"), self.path("b.new"))
+        done = node.ctl("backup", self.path("b"), check=False)
+        self.assertIn("b.new is not empty", done.stderr)
+        run(TALLYCTL, "-d", self.path("b.new"), "verify")
+        os.chmod(self.path("b.new"), 0o1700)  # as it is until it has its name
+        self.backup(node, "b")
+        self.assertEqual(sorted(os.listdir(self.folder)), ["b", "n"])
+        run(TALLYCTL, "-d", self.path("b"), "verify")
 
     def test_ctrl_c_takes_away_what_was_begun(self):
         node = self.counted(1)
