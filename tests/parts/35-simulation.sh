@@ -15,36 +15,42 @@ for seed in 1 10 17; do
     step "seed $seed gives the same history twice" same_twice --seed "$seed" || :
     step "cluster seed $seed gives the same history twice" same_twice --cluster --seed "$seed" || :
 done
-step "seeds that failed once" "$sim" --kept tests/simulation/seeds.txt || :
-step "each mutant of a node is noticed" "$sim" --mutants || :
-step "each mutant of a cluster is noticed" "$sim" --cluster --mutants || :
 
 # seeds OPTION WHAT COUNT FROM: FROM 1 are the same each time, `date` others: a seed says it all, so what breaks can
 # be played again.
-seeds() {
-    step "$3 $2 seeds from $4" "$sim" $1 --seeds "$4..$(($4 + $3 - 1))" || :
-    sed -n 's/^/   /; /histories/,$p' "$TALLY_LOGS/$PART-$3_$2_seeds_from_$4.log"
-}
+seeds() { echo "$3 $2 seeds from $4: \"\$sim\" $1 --seeds $4..$(($4 + $3 - 1))"; }
 new=$(($(date +%s) * 1000))
-if [ "$TALLY_LONG" -eq 0 ]; then
-    seeds "" node 150 1
-    seeds "" node 150 "$new"
-    # No new ones here: about one history in a thousand still breaks a promise of the model's (seeds.txt), and a run
-    # of the tests must not end by that chance.
-    seeds --cluster cluster 600 1
-else
-    seeds "" node 10000 1
-    seeds "" node 10000 "$new"
-    seeds --cluster cluster 10000 1
-    seeds --cluster cluster 10000 "$new"
-fi
+export sim
+rm -f "$TALLY_LOGS/$PART"-*_seeds_from_*.log
+{
+    if [ "$TALLY_LONG" -eq 0 ]; then
+        # No new ones here: about one history in a thousand still breaks a promise of the model's (seeds.txt), and a
+        # run of the tests must not end by that chance.
+        seeds --cluster cluster 600 1
+        seeds "" node 150 1
+        seeds "" node 150 "$new"
+    else
+        seeds --cluster cluster 10000 1
+        seeds --cluster cluster 10000 "$new"
+        seeds "" node 10000 1
+        seeds "" node 10000 "$new"
+    fi
+    cat <<'END'
+each mutant of a node is noticed: "$sim" --mutants
+each mutant of a cluster is noticed: "$sim" --cluster --mutants
+seeds that failed once: "$sim" --kept tests/simulation/seeds.txt
+END
+} | beside
+for log in "$TALLY_LOGS/$PART"-*_seeds_from_*.log; do sed -n 's/^/   /; /histories/,$p' "$log"; done
 
 if build asan sim; then
     sanitizers asan
-    step "30 seeds with AddressSanitizer and UBSan" "$(build_folder asan)/bin/sim" --seeds 1..30 || :
-    step "60 cluster seeds with AddressSanitizer and UBSan" \
-        "$(build_folder asan)/bin/sim" --cluster --seeds 1..60 || :
-    step "one seed leaves no memory behind" "$(build_folder asan)/bin/sim" --seed 3 || :
-    step "one cluster seed leaves no memory behind" "$(build_folder asan)/bin/sim" --cluster --seed 3 || :
+    sim=$(build_folder asan)/bin/sim
+    beside <<'END'
+30 seeds with AddressSanitizer and UBSan: "$sim" --seeds 1..30
+60 cluster seeds with AddressSanitizer and UBSan: "$sim" --cluster --seeds 1..60
+one seed leaves no memory behind: "$sim" --seed 3
+one cluster seed leaves no memory behind: "$sim" --cluster --seed 3
+END
     reports_none asan || :
 fi

@@ -3,7 +3,9 @@
 . tests/parts/lib.sh
 
 build release tallyd tallyctl agicall || exit 0
+# What takes longest comes first.
 TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests servers \
+    test_deploy \
     test_tallyctl \
     test_ctl_log \
     test_ctl_export \
@@ -24,5 +26,4 @@ TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests ser
     test_run \
     test_metrics \
     test_service \
-    test_documents \
-    test_deploy
+    test_documents

@@ -29,6 +29,22 @@ step() {
     return 1
 }
 
+# beside: steps side by side, one for each CPU; a line of standard input each, "NAME: COMMAND", the command in words of
+# the shell. A NAME holds no ": ". Results are in the order of the lines.
+beside() {
+    beside_results=$PART_RESULTS.beside
+    rm -rf "$beside_results"
+    mkdir "$beside_results"
+    # shellcheck disable=SC2016
+    nl -b a -n rz -w 4 -s ' ' | xargs -d '\n' -n 1 -P "$(nproc)" sh -c '
+        . tests/parts/lib.sh
+        PART_RESULTS=$PART_RESULTS.beside/${1%% *} line=${1#* }
+        step "${line%%: *}" sh -c "${line#*: }" || [ -s "$PART_RESULTS" ]' sh ||
+        fail "$PART: a step ended without a result"
+    cat "$beside_results"/* >>"$PART_RESULTS"
+    rm -r "$beside_results"
+}
+
 # The folder of a preset's build.
 build_folder() {
     case $1 in release) echo "$TALLY_BUILD" ;; *) echo "$TALLY_BUILD/$1" ;; esac
@@ -74,7 +90,7 @@ reports_none() {
 }
 
 # python_tests NAME MODULE-OR-TEST...: the tests of tests/servers or tests/asterisk with the programs
-# of TALLY_BIN; one result for each test.
+# of TALLY_BIN, side by side; one result for each test.
 python_tests() {
     python_log=$TALLY_LOGS/$PART-$1.log
     shift

@@ -72,21 +72,44 @@ def eventually(condition, limit=10, what="the condition"):
         time.sleep(0.01)
 
 
-def free_port():
-    """A port on which nothing listens. It lies below the range that the kernel takes clients' ports
-    from: a client that tries to reach a server which is just starting again could otherwise be
+_ports = {}  # port -> the socket that holds its name
+
+
+def _claim(port):
+    """Whether the port is this process's alone among tests, of all runs on this machine, until it ends: between the
+    look at a port and the server on it, and while that is down, nobody else may be given it."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0tally-test-port-{port}")
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+    except OSError:
+        claim.close()
+        return False
+    _ports[port] = claim
+    return True
+
+
+def free_port(count=1):
+    """A port on which nothing listens, the first of `count` such in a row. They lie below the range that the kernel
+    takes clients' ports from: a client that tries to reach a server which is just starting again could otherwise be
     given that very port, and be connected to itself."""
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
-        below = int(file.read().split()[0])
+        below = max(int(file.read().split()[0]), 10001 + count)
     for _ in range(1000):
-        port = random.randrange(10000, max(below, 10001 + 1))
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        first = random.randrange(10000, below - count)
+        if all(_claim(port) for port in range(first, first + count)):
+            return first
     raise AssertionError("no free port")
+
+
+def alone(why):
+    """Of a test, or a class of tests: nothing runs beside it, because it measures what others would change. `why` is
+    for the reader."""
+    def mark(item):
+        item.alone = why
+        return item
+    return mark
 
 
 def raise_descriptor_limit(wanted):

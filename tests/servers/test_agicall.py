@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from harness import AGICALL, ServerTest, free_port, run, seconds
+from harness import AGICALL, ServerTest, alone, free_port, run, seconds
 
 
 class Server:
@@ -242,6 +242,7 @@ class Agicall(ServerTest):
         self.assertGreater(told[0]["hung_up"], 30)
         self.assertLess(told[0]["hung_up"], 90)
 
+    @alone("measures a rate")
     def test_an_open_loop_keeps_its_rate_and_its_bound(self):
         highest, open_now, lock = [0], [0], threading.Lock()
 

@@ -10,7 +10,7 @@ import time
 import unittest
 
 from cluster import CALLS, Cluster
-from harness import LONG, TALLYD, Callers, call, eventually, run, seconds
+from harness import LONG, TALLYD, Callers, alone, call, eventually, run, seconds
 
 KILLS = 60 if LONG else 8
 
@@ -313,6 +313,7 @@ class Loopback(Cluster):
         self.assertRaises(OSError, socket.create_connection, ("127.0.0.1", b.port), 1)
         b.stop()
 
+    @alone("measures CPU time, of which a busy machine makes more")
     def test_a_cluster_at_rest_uses_no_time(self):
         members = self.cluster()
         for member in members:

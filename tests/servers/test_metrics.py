@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from harness import ServerTest, call, eventually, free_port, seconds
+from harness import ServerTest, alone, call, eventually, free_port, seconds
 from test_kills import Load
 
 METRIC = re.compile(r'^([a-z_]+)((?:\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})?) ([0-9.e+-]+|\+Inf)$')
@@ -137,6 +137,7 @@ class Metrics(ServerTest):
             self.addCleanup(sock.close)
         eventually(self.reachable, 30, "the silent ones were closed")
 
+    @alone("takes all of the machine, and looks at how calls fare")
     def test_a_thousand_scrapes_a_second_disturb_no_call(self):
         node = self.serving()
         over, scraped = threading.Event(), []

@@ -14,6 +14,7 @@ from harness import (BIN, ROOT, Caller, ServerTest, die_with_parent, eventually,
                      seconds)
 
 RUN = os.path.join(ROOT, "deploy", "run.sh")
+PORTS = 20  # what it takes for several nodes lies within so many
 
 
 class FirstCommand(ServerTest):
@@ -62,7 +63,7 @@ class FirstCommand(ServerTest):
         eventually(lambda: not self.groups(process), 5, "nobody is left")
 
     def test_it_shows_a_call_serves_ends_cleanly_and_goes_on_counting(self):
-        port = free_port()
+        port = free_port(PORTS)
         for number, ending in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGTERM), 1):
             process = self.begin(port, stdin=subprocess.DEVNULL)
             self.assertIn(f"SAY NUMBER {number}", self.said)
@@ -76,7 +77,7 @@ class FirstCommand(ServerTest):
             self.assertNobodyLeft(process)
 
     def test_at_ctrl_c_a_call_is_brought_to_its_end(self):
-        port = free_port()
+        port = free_port(PORTS)
         node = types.SimpleNamespace(url=lambda path: path, connect=lambda limit: socket.create_connection(
             ("127.0.0.1", port), timeout=seconds(limit)))
         process = self.begin(port, "--nodes", "2", stdin=subprocess.DEVNULL)
@@ -95,12 +96,12 @@ class FirstCommand(ServerTest):
         def without():
             die_with_parent()
             os.close(0)
-        process = self.begin(free_port(), before=without)
+        process = self.begin(free_port(PORTS), before=without)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(seconds(20)), 0)
 
     def test_a_cluster_of_three_shows_a_call_on_each_and_the_totals_meeting(self):
-        port = free_port()
+        port = free_port(PORTS)
         for turn in (1, 2):
             process = self.begin(port, "--nodes", "3", stdin=subprocess.DEVNULL)
             for node in (1, 2, 3):
@@ -112,7 +113,7 @@ class FirstCommand(ServerTest):
             self.assertNobodyLeft(process)
 
     def test_a_node_that_ends_by_itself_ends_the_rest_of_the_cluster(self):
-        process = self.begin(free_port(), "--nodes", "2", stdin=subprocess.DEVNULL)
+        process = self.begin(free_port(PORTS), "--nodes", "2", stdin=subprocess.DEVNULL)
         with open(os.path.join(self.folder, "run", "node-2", "state", "lock"),
                   encoding="ascii") as file:
             os.kill(int(file.read()), signal.SIGKILL)
