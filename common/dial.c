@@ -3,18 +3,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/ipc.h"
-
-uint64_t dial_now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 enum err dial_init(struct dial *dial, const char *path, size_t send_max,
                    size_t receive_max)
@@ -50,7 +42,7 @@ static enum err lost(struct dial *dial, enum err err)
 static bool wait_until(int fd, short events, uint64_t until_ms)
 {
     struct pollfd wanted = {.fd = fd, .events = events};
-    uint64_t now = dial_now_ms(), left = until_ms > now ? until_ms - now : 0;
+    uint64_t now = clock_mono_ms(), left = until_ms > now ? until_ms - now : 0;
 
     if (left == 0)
         return false;
@@ -67,10 +59,10 @@ static bool may_come(int why)
 /* False: it would last longer. */
 static bool pause_until(uint64_t until_ms, uint64_t end_ms)
 {
-    while (dial_now_ms() < until_ms &&
+    while (clock_mono_ms() < until_ms &&
            wait_until(-1, 0, end_ms < until_ms ? end_ms : until_ms))
         ;
-    return dial_now_ms() < end_ms;
+    return clock_mono_ms() < end_ms;
 }
 
 /* The pause stands before every attempt but the first, so that somebody who takes connections only to close them
@@ -80,7 +72,7 @@ enum err dial_connect(struct dial *dial, uint64_t end_ms)
     while (dial->fd < 0) {
         if (!pause_until(dial->tried_ms != 0 ? dial->tried_ms + DIAL_TRY_MS : 0, end_ms))
             return ERR_AGAIN;
-        dial->tried_ms = dial_now_ms();
+        dial->tried_ms = clock_mono_ms();
         dial->fd = ipc_connect(dial->path);
         if (dial->fd < 0 && !may_come(errno))
             return errno == EACCES || errno == EPERM ? ERR_REFUSED : ERR_IO;

@@ -14,9 +14,6 @@ struct dial {
     struct frames_out out;
 };
 
-/* Of CLOCK_MONOTONIC, in which all limits here are. */
-uint64_t dial_now_ms(void);
-
 /* Nothing is connected yet. The longest messages, in bytes. Errors: ERR_MEMORY; dial_free() is right even then. */
 enum err dial_init(struct dial *dial, const char *path, size_t send_max,
                    size_t receive_max);

@@ -1,7 +1,5 @@
 #include "common/times.h"
 
-#include <time.h>
-
 const uint64_t times_bounds_us[TIMES_BUCKETS - 1] = {
     100,   250,   500,    1000,   2500,    5000,    10000,
     25000, 50000, 100000, 250000, 1000000, 2500000, 10000000};
@@ -29,12 +27,4 @@ void times_merge(struct times *into, const struct times *from)
         add(&into->bucket[i],
             atomic_load_explicit(&from->bucket[i], memory_order_relaxed));
     add(&into->sum_us, atomic_load_explicit(&from->sum_us, memory_order_relaxed));
-}
-
-uint64_t times_now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }

@@ -20,7 +20,4 @@ void times_add(struct times *times, uint64_t us);
 /* Adds what `from` has. */
 void times_merge(struct times *into, const struct times *from);
 
-/* CLOCK_MONOTONIC, for the differences. */
-uint64_t times_now_us(void);
-
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/dial.h"
 #include "common/ipc.h"
 #include "common/msg.h"
@@ -163,7 +164,7 @@ static enum err converse(struct asking *a, uint64_t end_ms)
 
     a->welcome = false;
     while (err == ERR_OK && !a->answered && !a->other_version) {
-        uint64_t again_ms = dial_now_ms() + RESEND_MS;
+        uint64_t again_ms = clock_mono_ms() + RESEND_MS;
         bool known = a->welcome;
 
         err = send_one(a, known, end_ms);
@@ -178,7 +179,7 @@ static enum err converse(struct asking *a, uint64_t end_ms)
 /* A state process that is started again meanwhile is asked again. */
 static enum err ask(struct asking *a)
 {
-    uint64_t end_ms = dial_now_ms() + CTL_REPLY_MS;
+    uint64_t end_ms = clock_mono_ms() + CTL_REPLY_MS;
     enum err err = dial_init(&a->dial, IPC_WORKERS_PATH, MSG_MAX, MSG_MAX);
 
     if (err == ERR_OK) {

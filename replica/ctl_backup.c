@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "replica/ctl_copy.h"
 #include "replica/ctl_history.h"
 #include "replica/ctl_manifest.h"
@@ -167,17 +167,15 @@ static enum err verify_copy(struct backup *b)
 
 static enum err make_manifest(struct backup *b)
 {
-    struct timespec now;
     char end[HISTORY_PLACE_SIZE];
     const struct verify_report *r = &b->report;
 
-    clock_gettime(CLOCK_REALTIME, &now);
     history_place_format(&r->end.mark, end);
     b->manifest = json_pack(
         "{s:I, s:O, s:O*, s:O, s:O, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "made_ms",
-        (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, "node",
-        json_object_get(b->status, "node"), "key", json_object_get(b->status, "key"),
-        "cluster", json_object_get(b->status, "cluster"), "position",
+        (json_int_t)clock_wall_ms(), "node", json_object_get(b->status, "node"), "key",
+        json_object_get(b->status, "key"), "cluster",
+        json_object_get(b->status, "cluster"), "position",
         json_object_get(b->status, "position"), "end", end, "first",
         (json_int_t)r->end.first, "counts", (json_int_t)r->counts, "blocks",
         (json_int_t)r->blocks, "streams", (json_int_t)r->streams, "checkpoints",

@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "replica/ctl_doctor.h"
 #include "replica/key.h"
 
@@ -83,14 +83,6 @@ void doctor_room(struct doctor *d)
 
 /* ---- how long a sync takes ---- */
 
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 /* A file without a name: whatever happens, nothing of it stays. */
 static int scratch(void)
 {
@@ -118,12 +110,12 @@ static bool measure(int fd, uint64_t us[SYNCS])
 
     memset(block, 0x5a, sizeof block);
     for (int i = 0; i < SYNCS; i++) {
-        uint64_t begun = now_us();
+        uint64_t begun = clock_mono_us();
 
         if (pwrite(fd, block, sizeof block, (off_t)i * SYNC_BYTES) != SYNC_BYTES ||
             fdatasync(fd) != 0)
             return false;
-        us[i] = now_us() - begun;
+        us[i] = clock_mono_us() - begun;
     }
     qsort(us, SYNCS, sizeof us[0], by_size);
     return true;

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "replica/checkpoint.h"
 #include "replica/look.h"
 
@@ -90,14 +90,11 @@ static bool read_moment(const struct ctl *ctl, enum ctl_option option, bool *giv
                         uint64_t *ms)
 {
     const char *text = ctl->words->option[option];
-    struct timespec now;
 
     *given = text != NULL;
     if (text == NULL)
         return true;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (ctl_read_time(text, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
-                      ms))
+    if (ctl_read_time(text, clock_wall_ms(), ms))
         return true;
     ctl_usage("--%s %.64s: expected a time such as 2026-11-23T15:04:05Z, '2026-11-23 "
               "15:04', 15:04, or 10m for ten minutes ago",

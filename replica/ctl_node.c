@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/ipc.h"
 #include "replica/ctl_place.h"
 #include "replica/key.h"
@@ -141,7 +142,7 @@ static enum err ask_within(struct ctl_node *node, const json_t *request, unsigne
     enum err err = text == NULL ? ERR_MEMORY : ready_dial(node);
 
     if (err == ERR_OK)
-        err = exchange(&node->dial, text, dial_now_ms() + wait_ms, &bytes, &len);
+        err = exchange(&node->dial, text, clock_mono_ms() + wait_ms, &bytes, &len);
     free(text);
     if (err != ERR_OK)
         return err;

@@ -4,9 +4,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "replica/ctl_out.h"
 #include "replica/look.h"
 
@@ -54,14 +54,6 @@ bool progress_interrupted(void)
 
 /* ---- the line ---- */
 
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void tell(struct progress *p, uint64_t now)
 {
     char line[4 * CTL_SIZE_SIZE + 64], done[CTL_SIZE_SIZE], total[CTL_SIZE_SIZE],
@@ -85,7 +77,7 @@ struct progress progress_begin(const char *what, uint64_t total)
     return (struct progress){.what = what,
                              .on_terminal = isatty(STDERR_FILENO) == 1,
                              .total = total,
-                             .begun_ms = now_ms()};
+                             .begun_ms = clock_mono_ms()};
 }
 
 void progress_end(struct progress *p)
@@ -102,7 +94,7 @@ void progress_advance(struct progress *p, size_t bytes)
     p->done += bytes;
     if (!p->on_terminal)
         return;
-    now = now_ms();
+    now = clock_mono_ms();
     if (now - p->begun_ms >= FIRST_MS && now - p->told_ms >= TELL_MS)
         tell(p, now);
 }

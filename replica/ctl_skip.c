@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "replica/node.h"
+#include "replica/node_time.h"
 
 enum { TOGETHER = 1024 }; /* corrections between two commits */
 
@@ -25,18 +25,6 @@ struct skip {
     size_t count;
     enum status refused; /* of a correction; STATUS_FINAL: none was */
 };
-
-static struct node_time time_now(void)
-{
-    struct timespec mono, wall;
-
-    clock_gettime(CLOCK_MONOTONIC, &mono);
-    clock_gettime(CLOCK_REALTIME, &wall);
-    return (struct node_time){
-        .mono_ms = (uint64_t)mono.tv_sec * 1000 + (uint64_t)mono.tv_nsec / 1000000,
-        .wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000,
-    };
-}
 
 static void on_made(void *arg)
 {
@@ -77,7 +65,7 @@ static enum err open_node(struct skip *s, const struct key_pair *key, const char
     config.core.requests = CORE_REQUESTS;
     snprintf(config.core.node_name, sizeof config.core.node_name, "%s", name);
     randombytes_buf(&config.core.stream, sizeof config.core.stream);
-    err = node_open(&config, time_now(), &s->node);
+    err = node_open(&config, node_time_now(), &s->node);
     sodium_memzero(&config.core.key, sizeof config.core.key);
     return err;
 }
@@ -90,7 +78,7 @@ static enum err maintain(struct skip *s, bool (*again)(const struct node *node))
     enum err err;
 
     for (;;) {
-        err = node_maintain(s->node, time_now(), &next_ms);
+        err = node_maintain(s->node, node_time_now(), &next_ms);
         if (err != ERR_OK)
             return err;
         node_figures(s->node, &figures);
@@ -134,7 +122,7 @@ static enum err correct(struct skip *s, const struct name *name, int32_t numbers
     memcpy(req.name, name->text, name->len);
     req.tag_len = sizeof SKIP_REASON - 1;
     memcpy(req.tag, SKIP_REASON, req.tag_len);
-    return node_count(s->node, &req, 0, time_now());
+    return node_count(s->node, &req, 0, node_time_now());
 }
 
 static enum err correct_all(struct skip *s, int32_t numbers)
@@ -147,7 +135,7 @@ static enum err correct_all(struct skip *s, int32_t numbers)
         if (err == ERR_OK)
             err = correct(s, &s->names[i], numbers);
         if (err == ERR_OK && (i % TOGETHER == TOGETHER - 1 || i + 1 == s->count))
-            err = node_commit(s->node, time_now());
+            err = node_commit(s->node, node_time_now());
         if (err == ERR_OK && s->refused != STATUS_FINAL)
             err = s->refused == STATUS_DENIED ? ERR_RANGE : ERR_REFUSED;
     }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "replica/ctl.h"
 #include "replica/ctl_processes.h"
 #include "replica/ctl_verdict.h"
@@ -134,14 +134,12 @@ struct outlook {
 
 static void look_around(struct outlook *o)
 {
-    struct timespec now;
     struct statvfs fs;
 
     if (statvfs(".", &fs) == 0)
         o->around = (struct verdict_around){.free = (uint64_t)fs.f_bavail * fs.f_frsize,
                                             .size = (uint64_t)fs.f_blocks * fs.f_frsize};
-    clock_gettime(CLOCK_REALTIME, &now);
-    o->around.now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    o->around.now_ms = clock_wall_ms();
     o->processes_known = processes_look(&o->processes);
 }
 

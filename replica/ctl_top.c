@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "replica/ctl.h"
 #include "replica/ctl_changes.h"
 #include "replica/ctl_live.h"
@@ -42,14 +42,6 @@ struct top {
     int stderr_fd; /* the real one, while complaints are kept; -1: they are not */
 };
 
-static uint64_t clock_ms(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* ---- a sample ---- */
 
 static enum top_verdict verdict(const json_t *status, const json_t *peers,
@@ -68,8 +60,7 @@ static void look_around(struct top_moment *moment)
 {
     struct statvfs fs;
 
-    *moment = (struct top_moment){.mono_ms = clock_ms(CLOCK_MONOTONIC),
-                                  .wall_ms = clock_ms(CLOCK_REALTIME)};
+    *moment = (struct top_moment){.mono_ms = clock_mono_ms(), .wall_ms = clock_wall_ms()};
     if (statvfs(".", &fs) != 0)
         return;
     moment->disk_free = (uint64_t)fs.f_bavail * fs.f_frsize;
@@ -151,7 +142,7 @@ static void sample(struct top *t)
 
 static void sample_if_due(struct top *t)
 {
-    uint64_t now = clock_ms(CLOCK_MONOTONIC);
+    uint64_t now = clock_mono_ms();
 
     if (now < t->due_ms)
         return;
@@ -162,7 +153,7 @@ static void sample_if_due(struct top *t)
 
 static unsigned until_due(const struct top *t)
 {
-    uint64_t now = clock_ms(CLOCK_MONOTONIC);
+    uint64_t now = clock_mono_ms();
 
     return t->due_ms > now ? (unsigned)(t->due_ms - now) : 0;
 }
@@ -174,10 +165,10 @@ static void draw(struct top *t, int rows, int columns)
     char clock[CTL_TIME_SIZE];
 
     /* To the second: a picture is no older. */
-    ctl_format_clock(clock_ms(CLOCK_REALTIME), clock);
+    ctl_format_clock(clock_wall_ms(), clock);
     clock[strlen("2026-11-23 15:04:05")] = '\0';
     t->view.clock = clock;
-    t->view.now_ms = clock_ms(CLOCK_MONOTONIC);
+    t->view.now_ms = clock_mono_ms();
     top_sort(&t->figures, t->view.sort);
     top_draw(&t->screen, rows, columns, &t->figures, &t->view);
     t->view.clock = NULL;
@@ -391,7 +382,7 @@ enum ctl_exit ctl_top(struct ctl *ctl)
     t.live = (struct live){.node = &ctl->node, .wait_ms = WAIT_MS};
     t.changes.history.ctl = ctl;
     t.view.utf8 = shows_blocks();
-    t.due_ms = clock_ms(CLOCK_MONOTONIC);
+    t.due_ms = clock_mono_ms();
     t.stale = true;
     progress_catch(); /* before ncurses looks which signals nobody cares for */
     if (top_terminal_open(*ctl_color(CTL_BOLD) != '\0'))

@@ -4,20 +4,11 @@
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "replica/ctl_history.h"
 #include "replica/ctl_progress.h"
 #include "replica/key.h"
-
-static double seconds_since(const struct timespec *begun)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - begun->tv_sec) +
-           (double)(now.tv_nsec - begun->tv_nsec) / 1e9;
-}
 
 static void print_json(enum err err, const struct verify_report *r)
 {
@@ -97,9 +88,8 @@ enum ctl_exit ctl_verify(struct ctl *ctl)
     enum { TRIES = 3 };
     struct verify_report report = {.reason = ""};
     enum err err = ERR_NOT_FOUND;
-    struct timespec begun;
+    uint64_t begun_us = clock_mono_us();
 
-    clock_gettime(CLOCK_MONOTONIC, &begun);
     for (int i = 0; i < TRIES && err == ERR_NOT_FOUND; i++) {
         enum ctl_exit code = verify_once(ctl, &report, &err);
 
@@ -113,6 +103,6 @@ enum ctl_exit ctl_verify(struct ctl *ctl)
     if (ctl->json)
         print_json(err, &report);
     else
-        print_report(err, &report, seconds_since(&begun));
+        print_report(err, &report, (double)(clock_mono_us() - begun_us) / 1e6);
     return err == ERR_OK ? CTL_FINE : CTL_NOT_FINE;
 }

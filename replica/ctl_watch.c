@@ -4,9 +4,9 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "replica/ctl.h"
 #include "replica/ctl_changes.h"
 #include "replica/ctl_events.h"
@@ -34,14 +34,6 @@ struct watch {
     /* events */
     json_t *status, *peers; /* as they were last; NULL: nothing was seen yet */
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static bool ended(const struct watch *w)
 {
@@ -79,7 +71,7 @@ static void print_event(struct watch *w, const struct event *event)
                                         [EVENT_NOT_OK] = "NOT OK"};
     bool plain = event->weight == EVENT_NOTE;
     char when[CTL_TIME_SIZE];
-    uint64_t now = now_ms();
+    uint64_t now = clock_wall_ms();
     json_t *json;
 
     w->printed++;
@@ -131,8 +123,8 @@ static void print_change(const struct watch *w, const struct change *change,
 
     if (w->ctl->json) {
         json = json_pack(
-            "{s:I, s:s, s:I, s:I, s:o, s:s*}", "time_ms", (json_int_t)now_ms(), "counter",
-            change->name, "counts", (json_int_t)change->counts, "amount",
+            "{s:I, s:s, s:I, s:I, s:o, s:s*}", "time_ms", (json_int_t)clock_wall_ms(),
+            "counter", change->name, "counts", (json_int_t)change->counts, "amount",
             (json_int_t)change->amount, "total",
             change->known ? json_integer(change->total) : json_null(), "position", place);
         ctl_print_json(json);
@@ -141,7 +133,7 @@ static void print_change(const struct watch *w, const struct change *change,
     }
     if (change->known)
         snprintf(total, sizeof total, "%" PRId64, change->total);
-    ctl_format_clock(now_ms(), when);
+    ctl_format_clock(clock_wall_ms(), when);
     printf("%s %-24s %+10" PRId64 " %14s\n", when, change->name, change->amount, total);
 }
 
@@ -179,7 +171,8 @@ static void tell_gone(struct watch *w, enum history_place place)
     w->gone = true;
     if (!w->ctl->json)
         return;
-    printf("{\"time_ms\":%" PRIu64 ",\"gone\":true,\"what\":\"%s\"}\n", now_ms(), what);
+    printf("{\"time_ms\":%" PRIu64 ",\"gone\":true,\"what\":\"%s\"}\n", clock_wall_ms(),
+           what);
 }
 
 /* Where the log may be another one than before, and what is behind the place may be no more. */

@@ -5,9 +5,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/frames.h"
 #include "common/ipc.h"
 #include "common/log.h"
@@ -48,14 +48,6 @@ struct door {
     struct guest place[];
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* ---- guests ---- */
 
 static uint64_t number_of(const struct door *d, unsigned place)
@@ -85,7 +77,7 @@ static void say_why(struct door *d, const struct guest *g, const char *why)
 {
     uint64_t more;
 
-    if (log_limit_pass(&d->cut, now_ms(), &more))
+    if (log_limit_pass(&d->cut, clock_mono_ms(), &more))
         log_warn("%s (pid %d) is cut off: %s", d->config.guest, (int)g->pid, why);
 }
 
@@ -177,7 +169,7 @@ static void show_out(struct door *d)
     uint64_t more;
     int fd;
 
-    if (log_limit_pass(&d->full, now_ms(), &more))
+    if (log_limit_pass(&d->full, clock_mono_ms(), &more))
         err_errno("let anybody in at", d->config.path);
     close(d->spare);
     fd = accept4(d->listener, NULL, NULL, SOCK_CLOEXEC);

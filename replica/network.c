@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "replica/sockets.h"
 
@@ -66,14 +66,6 @@ struct network {
     struct pipe pipe[NETWORK_PIPES_MAX];
 };
 
-static uint64_t now(void)
-{
-    struct timespec mono;
-
-    clock_gettime(CLOCK_MONOTONIC, &mono);
-    return (uint64_t)mono.tv_sec * 1000 + (uint64_t)mono.tv_nsec / 1000000;
-}
-
 /* ---- connections from others ---- */
 
 static void remote_text(nng_pipe pipe, char out[FROM_SIZE])
@@ -116,7 +108,8 @@ static void on_pipe_come(nng_pipe pipe, nng_pipe_ev event, void *arg)
     if (same < NETWORK_PIPES_ADDRESS)
         place = pipe_find(n, 0);
     if (place != NULL)
-        *place = (struct pipe){.id = nng_pipe_id(pipe), .addr = addr, .heard_ms = now()};
+        *place = (struct pipe){
+            .id = nng_pipe_id(pipe), .addr = addr, .heard_ms = clock_mono_ms()};
     uv_mutex_unlock(&n->lock);
     if (place == NULL)
         nng_pipe_close(pipe);
@@ -218,7 +211,7 @@ static enum err take_message(struct network *n, nng_msg *msg, uint64_t now_ms)
 
 enum err network_take(struct network *n)
 {
-    uint64_t begun_ms = now(), now_ms = begun_ms;
+    uint64_t begun_ms = clock_mono_ms(), now_ms = begun_ms;
     enum err err = ERR_OK;
     nng_msg *msg;
     int failed = 0;
@@ -227,7 +220,7 @@ enum err network_take(struct network *n)
            (failed = nng_recvmsg(n->inbox, &msg, NNG_FLAG_NONBLOCK)) == 0) {
         err = take_message(n, msg, now_ms);
         nng_msg_free(msg);
-        now_ms = now();
+        now_ms = clock_mono_ms();
     }
     return failed == NNG_ENOMEM ? ERR_MEMORY : err; /* It would be there for ever. */
 }
@@ -315,7 +308,7 @@ static enum err way_new(struct network *n, const struct conf_peer *peer,
     if (failed == 0) {
         way->peer = *peer;
         way->network = n;
-        way->made_ms = now();
+        way->made_ms = clock_mono_ms();
         failed = way_open(way);
     }
     if (failed == 0) {

@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "common/clock.h"
 #include "common/ipc.h"
 #include "common/log.h"
 #include "common/msg.h"
@@ -23,6 +23,7 @@
 #include "replica/look.h"
 #include "replica/network.h"
 #include "replica/node.h"
+#include "replica/node_time.h"
 
 enum {
     TURN_MESSAGES = 256, /* taken in one turn, at most: so that a commit is never far */
@@ -70,18 +71,6 @@ struct batch {
     struct writer replies; /* COUNT_REP, complete but for its header's count */
     uint8_t bytes[];
 };
-
-static struct node_time time_now(void)
-{
-    struct timespec mono, wall;
-
-    clock_gettime(CLOCK_MONOTONIC, &mono);
-    clock_gettime(CLOCK_REALTIME, &wall);
-    return (struct node_time){
-        .mono_ms = (uint64_t)mono.tv_sec * 1000 + (uint64_t)mono.tv_nsec / 1000000,
-        .wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000,
-    };
-}
 
 /* Nothing may be answered any more: what was not answered is asked again after the recovery. */
 static void state_fail(struct state *s, enum err err)
@@ -161,7 +150,7 @@ static enum err check_counts(struct reader r, unsigned items)
 static enum err take_counts(struct state *s, uint64_t worker, struct reader *r,
                             unsigned items)
 {
-    struct node_time now = time_now();
+    struct node_time now = node_time_now();
     struct msg_count_req req;
     struct batch *batch;
     enum err err;
@@ -293,7 +282,7 @@ static void forget_restore(struct state *s)
 /* What follows a commit. */
 static void settle(struct state *s)
 {
-    struct node_time now = time_now();
+    struct node_time now = node_time_now();
     uint64_t next_ms, network_ms = UINT64_MAX, show_ms, wait_ms;
     enum err err;
 
@@ -341,7 +330,7 @@ static bool take_worker(void *arg, uint64_t worker, const uint8_t *bytes, size_t
     uint64_t more;
     enum err err = take_message(s, worker, bytes, len);
 
-    if (err != ERR_OK && log_limit_pass(&s->malformed, time_now().mono_ms, &more))
+    if (err != ERR_OK && log_limit_pass(&s->malformed, clock_mono_ms(), &more))
         log_error("a worker's message is left out: %s", err_name(err));
     return s->exit_code == STATE_EXIT_OK && !node_short(s->node);
 }
@@ -356,11 +345,11 @@ static enum err commit(struct state *s)
 {
     const struct core *core = node_core(s->node);
     bool anything = core_gathered(core) || core_unwritten(core);
-    uint64_t begun_us = times_now_us();
-    enum err err = node_commit(s->node, time_now());
+    uint64_t begun_us = clock_mono_us();
+    enum err err = node_commit(s->node, node_time_now());
 
     if (anything && err == ERR_OK)
-        times_add(gauges_commits(s->gauges), times_now_us() - begun_us);
+        times_add(gauges_commits(s->gauges), clock_mono_us() - begun_us);
     return err;
 }
 
@@ -369,7 +358,7 @@ static void turn(void *arg)
     struct state *s = arg;
     enum err err = ERR_OK;
 
-    if (!awaits_peers(s, time_now().mono_ms))
+    if (!awaits_peers(s, clock_mono_ms()))
         take_workers(s);
     if (s->exit_code != STATE_EXIT_OK)
         return;
@@ -424,7 +413,8 @@ static void on_settings_readable(uv_poll_t *poll, int status, int events)
     if (s->network != NULL)
         err = network_set(s->network, new.peers, new.count);
     if (err == ERR_OK)
-        err = node_commit(s->node, time_now()); /* Some who wait may have enough now. */
+        err = node_commit(s->node,
+                          node_time_now()); /* Some who wait may have enough now. */
     if (err != ERR_OK)
         state_fail(s, err); /* The next start has the list from its configuration. */
     else
@@ -436,7 +426,7 @@ static bool take_request(void *arg, uint64_t guest, const uint8_t *bytes, size_t
     struct state *s = arg;
     char *reply;
 
-    s->about.now_ms = time_now().mono_ms;
+    s->about.now_ms = clock_mono_ms();
     reply = control_answer(s->node, &s->about, (const char *)bytes, len);
     if (reply == NULL) {
         log_error("cannot answer tallyctl: %s", err_name(ERR_MEMORY));
@@ -454,7 +444,7 @@ static enum err retire(void *arg, struct core_retirement *wanted, enum status *s
     enum err err;
 
     randombytes_buf(&wanted->id, sizeof wanted->id);
-    err = node_retire(s->node, wanted, time_now(), status);
+    err = node_retire(s->node, wanted, node_time_now(), status);
     if (err != ERR_OK)
         state_fail(s, err);
     return err;
@@ -626,14 +616,14 @@ static enum err open_network(struct state *s, const struct key_pair *key)
 
     if (conf->peer_listen[0] == '\0')
         return ERR_OK;
-    err = network_open(&config, time_now().mono_ms, &s->network);
+    err = network_open(&config, clock_mono_ms(), &s->network);
     return err == ERR_OK ? network_set(s->network, conf->peers, conf->peer_count) : err;
 }
 
 static enum err open_node(struct state *s)
 {
     const char *archive = s->conf->archive_dir[0] != '\0' ? s->conf->archive_dir : NULL;
-    struct node_time start = time_now();
+    struct node_time start = node_time_now();
     struct node_figures figures;
     struct node_config config;
     enum err err = disk_posix_open("log", archive, disk_notify, &s->made, &s->disk);
@@ -647,7 +637,7 @@ static enum err open_node(struct state *s)
         err = node_open(&config, start, &s->node);
     if (err == ERR_OK)
         core_set_copies(node_core(s->node), s->conf->copies, s->conf->copies_wait_ms);
-    s->peers_due_ms = time_now().mono_ms + s->conf->copies_wait_ms;
+    s->peers_due_ms = clock_mono_ms() + s->conf->copies_wait_ms;
     if (err == ERR_OK)
         err = open_network(s, &config.core.key);
     s->about = (struct control_about){.node_name = s->conf->node_name,
@@ -667,7 +657,7 @@ static enum err open_node(struct state *s)
              (unsigned long long)figures.core.items,
              (unsigned long long)figures.recovered_blocks,
              (unsigned long long)figures.checkpoint,
-             (unsigned long long)(time_now().mono_ms - start.mono_ms));
+             (unsigned long long)(clock_mono_ms() - start.mono_ms));
     return ERR_OK;
 }
 

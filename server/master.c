@@ -17,9 +17,9 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/conf.h"
 #include "common/log.h"
 #include "replica/control.h"
@@ -107,14 +107,6 @@ struct master {
     uint64_t kill_ms; /* what is asked to end is killed then */
     int exit_code;
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void log_figures(const struct master *m, const char *what)
 {
@@ -251,7 +243,7 @@ static pid_t fork_slot(struct slot *slot)
 
     if (pid < 0) {
         err_errno("fork", slot->role);
-        slot->start_ms = now_ms() + BACKOFF_MAX_MS;
+        slot->start_ms = clock_mono_ms() + BACKOFF_MAX_MS;
     }
     return pid;
 }
@@ -259,8 +251,10 @@ static pid_t fork_slot(struct slot *slot)
 static void started(const struct master *m, const struct slot *slot,
                     struct process *process, pid_t pid, unsigned place)
 {
-    *process = (struct process){
-        .pid = pid, .started_ms = now_ms(), .place = place, .generation = m->generation};
+    *process = (struct process){.pid = pid,
+                                .started_ms = clock_mono_ms(),
+                                .place = place,
+                                .generation = m->generation};
     log_debug("%s is pid %d", slot->role, (int)pid);
 }
 
@@ -306,7 +300,7 @@ static void start_state(struct master *m)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) !=
         0) {
         err_errno("make", "a socket pair");
-        slot->start_ms = now_ms() + BACKOFF_MAX_MS;
+        slot->start_ms = clock_mono_ms() + BACKOFF_MAX_MS;
         return;
     }
     pid = fork_slot(slot);
@@ -413,7 +407,7 @@ static void hear_state(struct master *m)
     char said;
 
     while (recv(m->settings_fd, &said, sizeof said, MSG_DONTWAIT) == sizeof said) {
-        m->heard_ms = now_ms();
+        m->heard_ms = clock_mono_ms();
         m->state.now.ready = true;
     }
     say_ready_if_so(m);
@@ -727,7 +721,7 @@ static void old_ended(struct master *m, size_t i, int status)
 
 static void on_ended(struct master *m, pid_t pid, int status)
 {
-    uint64_t now = now_ms();
+    uint64_t now = clock_mono_ms();
 
     if (pid == m->state.now.pid) {
         state_ended(m, status, now);
@@ -774,11 +768,12 @@ static void stop(struct master *m, const char *signal_name)
         listeners_close(&m->listeners, NULL);
         m->listeners.count = 0;
         m->phase = PHASE_WORKERS_END;
-        m->kill_ms = now_ms() + m->conf->drain_ms + m->conf->answer_ms + WORKER_GRACE_MS;
+        m->kill_ms =
+            clock_mono_ms() + m->conf->drain_ms + m->conf->answer_ms + WORKER_GRACE_MS;
         signal_workers(m, WORKER_STOP);
     } else if (m->phase == PHASE_WORKERS_END) {
         log_info("%s again: not waiting for calls", signal_name);
-        m->kill_ms = now_ms() + m->conf->answer_ms + WORKER_GRACE_MS;
+        m->kill_ms = clock_mono_ms() + m->conf->answer_ms + WORKER_GRACE_MS;
         signal_workers(m, WORKER_STOP);
     }
 }
@@ -853,7 +848,7 @@ static void end_state(struct master *m, uint64_t now)
 /* What is due. True: all is over. */
 static bool turn(struct master *m)
 {
-    uint64_t now = now_ms();
+    uint64_t now = clock_mono_ms();
 
     reload_if_asked(m);
     watch(m, now);
@@ -883,7 +878,7 @@ static uint64_t slot_due(const struct slot *slot)
 /* Milliseconds until turn() has something to do though nothing happens; -1: never. */
 static int timeout_ms(const struct master *m)
 {
-    uint64_t now = now_ms(), due = slot_due(&m->state);
+    uint64_t now = clock_mono_ms(), due = slot_due(&m->state);
 
     if (m->metrics_fd >= 0 && slot_due(&m->metrics) < due)
         due = slot_due(&m->metrics);

@@ -1,9 +1,10 @@
 #include "server/service.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 
 /* What is not heard there changes nothing here. */
@@ -23,11 +24,7 @@ void service_ready(const char *where)
 
 void service_reloading(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    told(sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
-                    (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000));
+    told(sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_mono_us()));
 }
 
 void service_stopping(void)

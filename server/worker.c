@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "server/call.h"
 #include "server/client.h"
@@ -124,12 +125,8 @@ static const struct {
 
 static void update_clock(struct worker *w)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    w->now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    w->unix_s = ts.tv_sec;
+    w->now_ms = clock_mono_ms();
+    w->unix_s = (time_t)(clock_wall_ms() / 1000);
 }
 
 static bool watch_add(struct worker *w, struct watch *watch, uint32_t events)
@@ -297,7 +294,7 @@ static bool ask_count(struct conn *c, const struct msg_count_req *asked)
     if (id_is_zero(&req.id))
         req.id = draw_id(w);
     c->ask = asks_count(client_asks(w->client), &req, c, w->now_ms);
-    c->asked_us = times_now_us();
+    c->asked_us = clock_mono_us();
     figures_add(&w->figures->counts, 1);
     return c->ask != NULL;
 }
@@ -360,7 +357,7 @@ static void on_counted(void *owner, const struct msg_count_rep *rep)
     struct call_todo todo;
 
     c->ask = NULL;
-    times_add(&c->worker->figures->answers, times_now_us() - c->asked_us);
+    times_add(&c->worker->figures->answers, clock_mono_us() - c->asked_us);
     call_counted(c->call, rep, c->worker->unix_s, &todo);
     conn_act(c, &todo);
 }

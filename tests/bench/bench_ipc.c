@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/dial.h"
 #include "common/ipc.h"
 #include "common/log.h"
@@ -79,7 +80,7 @@ static void check(enum err err, const char *what)
 
 static uint64_t patience_ms(void)
 {
-    return dial_now_ms() + PATIENCE_S * 1000;
+    return clock_mono_ms() + PATIENCE_S * 1000;
 }
 
 static void door_send(struct door *d, const struct writer *w)

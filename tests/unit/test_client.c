@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/dial.h"
 #include "common/ipc.h"
 #include "common/log.h"
@@ -130,9 +131,9 @@ static void turn(void)
         door_take(door, 4, take, NULL);
     if (epoll_wait(epoll, &event, 1, STEP_MS) == 1) {
         cr_assert_eq(event.data.ptr, &client);
-        failed = client_receive(client, dial_now_ms());
+        failed = client_receive(client, clock_mono_ms());
     }
-    client_send(client, 1, dial_now_ms());
+    client_send(client, 1, clock_mono_ms());
 }
 
 #define TURN_UNTIL(what)                             \
@@ -146,7 +147,7 @@ static void count(void)
     struct msg_count_req req = {.amount = 1, .name_len = 4, .name = "hits"};
 
     memset(req.id.byte, 1, sizeof req.id.byte);
-    cr_assert_not_null(asks_count(client_asks(client), &req, &counted, dial_now_ms()));
+    cr_assert_not_null(asks_count(client_asks(client), &req, &counted, clock_mono_ms()));
 }
 
 Test(client, a_count_waits_for_a_state_process_and_is_asked_once)
@@ -221,7 +222,7 @@ Test(client, bytes_that_are_no_message_end_the_connection_and_another_is_made)
     static const uint8_t junk[] = {0xff, 0xff, 0xff, 0xff, 0xff};
     int listener = ipc_listen(IPC_WORKERS_PATH), fd;
 
-    client_send(client, 0, dial_now_ms());
+    client_send(client, 0, clock_mono_ms());
     fd = accept(listener, NULL, NULL);
     cr_assert_geq(fd, 0);
     cr_assert_eq(write(fd, junk, sizeof junk), (ssize_t)sizeof junk);
@@ -240,14 +241,14 @@ Test(client, a_state_process_that_stands_still_keeps_no_worker_busy)
     start_state();
     count();
     TURN_UNTIL(asked == 1);
-    end = dial_now_ms() + 200;
-    while (dial_now_ms() < end) {
+    end = clock_mono_ms() + 200;
+    while (clock_mono_ms() < end) {
         struct epoll_event event;
-        uint64_t now = dial_now_ms(), due = client_due_ms(client);
+        uint64_t now = clock_mono_ms(), due = client_due_ms(client);
 
         cr_assert_gt(due, now, "it would turn without a pause");
         epoll_wait(epoll, &event, 1, (int)(due < end ? due - now : end - now));
-        client_send(client, 1, dial_now_ms());
+        client_send(client, 1, clock_mono_ms());
         turns++;
     }
     cr_assert_lt(turns, 10u);

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/dial.h"
 #include "common/ipc.h"
 #include "common/log.h"
@@ -87,13 +88,13 @@ static struct dial visit(void)
     struct dial dial;
 
     cr_assert_eq(dial_init(&dial, PATH, 64 * MAX, MAX), ERR_OK);
-    cr_assert_eq(dial_connect(&dial, dial_now_ms() + SOON_MS), ERR_OK);
+    cr_assert_eq(dial_connect(&dial, clock_mono_ms() + SOON_MS), ERR_OK);
     return dial;
 }
 
 static void say(struct dial *dial, const char *text)
 {
-    cr_assert_eq(dial_send(dial, text, strlen(text), dial_now_ms() + SOON_MS), ERR_OK);
+    cr_assert_eq(dial_send(dial, text, strlen(text), clock_mono_ms() + SOON_MS), ERR_OK);
 }
 
 static void hears(struct dial *dial, const char *text)
@@ -101,7 +102,7 @@ static void hears(struct dial *dial, const char *text)
     const uint8_t *message;
     size_t len;
 
-    cr_assert_eq(dial_receive(dial, &message, &len, dial_now_ms() + SOON_MS), ERR_OK);
+    cr_assert_eq(dial_receive(dial, &message, &len, clock_mono_ms() + SOON_MS), ERR_OK);
     cr_assert_eq(len, strlen(text));
     cr_assert_eq(memcmp(message, text, len), 0);
 }
@@ -111,7 +112,7 @@ static enum err hears_nothing(struct dial *dial, unsigned within_ms)
     const uint8_t *message;
     size_t len;
 
-    return dial_receive(dial, &message, &len, dial_now_ms() + within_ms);
+    return dial_receive(dial, &message, &len, clock_mono_ms() + within_ms);
 }
 
 static void is_ended(struct dial *dial)
@@ -264,7 +265,7 @@ Test(doors, an_answer_that_does_not_fit_the_socket_arrives_in_the_end)
     for (int i = 0; i < 230; i++)
         door_send(door, taken.from[0], answer, sizeof answer);
     for (int i = 0; i < 230; i++) {
-        cr_assert_eq(dial_receive(&dial, &message, &len, dial_now_ms() + SOON_MS),
+        cr_assert_eq(dial_receive(&dial, &message, &len, clock_mono_ms() + SOON_MS),
                      ERR_OK);
         cr_assert_eq(len, sizeof answer);
         door_take(door, GUESTS, take, NULL);
@@ -341,7 +342,7 @@ Test(doors, the_next_process_takes_the_place_of_one_that_ended)
     cr_assert_eq(access(PATH, F_OK), 0);
     cr_assert_lt(ipc_connect(PATH), 0);
     open_door();
-    cr_assert_eq(dial_connect(&dial, dial_now_ms() + SOON_MS), ERR_OK);
+    cr_assert_eq(dial_connect(&dial, clock_mono_ms() + SOON_MS), ERR_OK);
     say(&dial, "y");
     take_until(2);
     dial_free(&dial);
