@@ -9,6 +9,7 @@
 
 #include "replica/checkpoint.h"
 #include "replica/core.h"
+#include "replica/forks.h"
 #include "replica/streams.h"
 #include "replica/zeros.h"
 
@@ -93,6 +94,62 @@ static enum err new_core(struct verify *v)
     return v->core != NULL ? ERR_OK : ERR_MEMORY;
 }
 
+/* What is kept of a fork is what its node has signed. */
+static bool proves(const struct crypto *crypto, const struct stream *stream)
+{
+    struct fork_half half[2];
+    unsigned count;
+
+    if (stream->proof.blocks == 0)
+        return true;
+    if (fork_read(stream->proof.bytes, stream->proof.len, crypto, half, &count) !=
+            ERR_OK ||
+        count != stream->proof.blocks)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        if (!id_equal(&half[i].block.stream, &stream->end.position.stream) ||
+            !crypto->verify(half[i].block.signature, &half[i].block.hash, &stream->key))
+            return false;
+    return true;
+}
+
+/* Of the checkpoint that v->core was loaded from. */
+static void check_proofs(struct verify *v, uint64_t number)
+{
+    const struct stream *stream = core_streams(v->core)->table;
+
+    while (stream != NULL && proves(v->crypto, stream))
+        stream = stream->hh.next;
+    if (stream != NULL)
+        misfit_checkpoint(v, number,
+                          "what it keeps as proof that a stream forks proves nothing");
+}
+
+/* The oldest one stays in v->core; of the others only what the log does not tell is looked at. */
+static enum err load_checkpoint(struct verify *v, uint64_t number)
+{
+    struct core *oldest = v->core;
+    enum err err;
+
+    v->core = NULL;
+    err = new_core(v);
+    if (err == ERR_OK)
+        err = checkpoint_load(v->disk, number, v->crypto, v->core,
+                              &v->checkpoints[v->count]);
+    if (err == ERR_OK) {
+        check_proofs(v, number);
+        v->count++;
+    } else if (err == ERR_CORRUPT) {
+        misfit_checkpoint(v, number, "the checkpoint's hash or signature does not fit");
+    }
+    if (oldest == NULL && err == ERR_OK)
+        return ERR_OK;
+    if (v->core != NULL)
+        core_free(v->core);
+    v->core = oldest;
+    return err == ERR_CORRUPT ? ERR_OK : err;
+}
+
 static enum err load_checkpoints(struct verify *v)
 {
     uint64_t numbers[CHECKPOINTS_MAX];
@@ -103,21 +160,8 @@ static enum err load_checkpoints(struct verify *v)
         return err;
     if (count > CHECKPOINTS_MAX)
         count = CHECKPOINTS_MAX;
-    for (size_t i = count; i > 0 && err == ERR_OK; i--) {
-        bool first = v->count == 0;
-
-        err = first ? new_core(v) : ERR_OK;
-        if (err == ERR_OK)
-            err = checkpoint_load(v->disk, numbers[i - 1], v->crypto,
-                                  first ? v->core : NULL, &v->checkpoints[v->count]);
-        if (err == ERR_OK)
-            v->count++;
-        else if (err == ERR_CORRUPT) {
-            misfit_checkpoint(v, numbers[i - 1],
-                              "the checkpoint's hash or signature does not fit");
-            err = ERR_OK;
-        }
-    }
+    for (size_t i = count; i > 0 && err == ERR_OK; i--)
+        err = load_checkpoint(v, numbers[i - 1]);
     if (err == ERR_OK && v->count == 0)
         err = new_core(v);
     if (err != ERR_OK)

@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 
 #include "replica/checkpoint.h"
+#include "replica/forks.h"
 #include "replica/look.h"
+#include "replica/streams.h"
 #include "replica/verify.h"
 #include "tests/unit/node_folder.h"
 
@@ -448,8 +450,8 @@ static enum err apply_some(void *arg, const struct wal_frame *frame)
     return core_replay(partial->core, frame->bytes, frame->len);
 }
 
-/* Put a checkpoint in the place of number `number`: of the same mark, without the last block. */
-static void forge_checkpoint(uint64_t number, uint64_t blocks)
+/* Put a checkpoint in the place of number `number`: of the same mark, without the last block; proof: kept of its only stream. */
+static void forge_checkpoint(uint64_t number, uint64_t blocks, struct fork_proof *proof)
 {
     const struct core_config *config = &folder.config.core;
     struct partial partial = {.core = core_new(config), .blocks = blocks};
@@ -462,6 +464,12 @@ static void forge_checkpoint(uint64_t number, uint64_t blocks)
     cr_assert_eq(checkpoint_load(disk, number, &crypto_real, NULL, &real), ERR_OK);
     wal_scan(disk, NULL, apply_some, &partial, &log_end);
     cr_assert_eq(partial.blocks, 0);
+    if (proof != NULL) {
+        struct streams *streams = (struct streams *)(uintptr_t)core_streams(partial.core);
+
+        streams->table->frozen = true;
+        streams_set_proof(streams, streams->table, proof);
+    }
     cr_assert_eq(checkpoint_encode(partial.core, &real.mark, number, &crypto_real,
                                    &config->key, &make),
                  ERR_OK);
@@ -479,9 +487,9 @@ static void forged_checkpoint(uint64_t number, uint64_t blocks)
     char name[DISK_NAME_MAX + 1];
 
     checkpoint_name(number, name);
-    forge_checkpoint(number, blocks);
+    forge_checkpoint(number, blocks, NULL);
     cr_expect_eq(verify(), ERR_OK, "%s", report.reason);
-    forge_checkpoint(number, blocks - 1);
+    forge_checkpoint(number, blocks - 1, NULL);
     cr_expect_eq(verify(), ERR_CORRUPT);
     cr_expect_str_eq(report.reason,
                      "the checkpoint does not follow from the log before it");
@@ -505,6 +513,65 @@ Test(verify, a_second_checkpoint_that_the_log_does_not_lead_to_is_found)
     count_some(2);
     node_folder_stop(&folder);
     forged_checkpoint(2, 10);
+}
+
+/* A first block of the stream that the node of the folder writes, of so many blocks before it. */
+static void forge_half(struct forgery *f, uint64_t number, struct fork_proof *proof)
+{
+    struct core_figures figures;
+
+    memset(f, 0, sizeof *f);
+    f->key = folder.config.core.key;
+    core_figures(node_core(folder.node), &figures);
+    f->stream = figures.stream;
+    f->cluster = figures.cluster;
+    forge(f, number, 0);
+    cr_assert_eq(fork_add(proof, &crypto_real, f->bytes, f->len), ERR_OK);
+}
+
+enum { WHOLE, ONE_HALF, SIGNED_WRONGLY, OF_ANOTHER_STREAM, MUTILATED, PROOFS };
+
+/* What checkpoint 1 or 2 keeps as proof. */
+static void with_proof(uint64_t number, int what, enum err expected)
+{
+    static struct forgery f;
+    struct fork_proof proof = {0};
+    char name[DISK_NAME_MAX + 1];
+
+    checkpoint_name(number, name);
+    forge_half(&f, 1, &proof);
+    if (what != ONE_HALF)
+        forge_half(&f, 1, &proof);
+    if (what == SIGNED_WRONGLY)
+        proof.bytes[proof.len - 1] ^= 1;
+    if (what == OF_ANOTHER_STREAM) {
+        fork_clear(&proof);
+        forge_begin(&f);
+        forge(&f, 1, 0);
+        cr_assert_eq(fork_add(&proof, &crypto_real, f.bytes, f.len), ERR_OK);
+    }
+    if (what == MUTILATED)
+        proof.blocks = 1;
+    forge_checkpoint(number, number == 1 ? 5 : 10, &proof);
+    cr_expect_eq(verify(), expected, "checkpoint %d, case %d", (int)number, what);
+    if (expected != ERR_OK) {
+        cr_expect_str_eq(report.file, name);
+        cr_expect_str_eq(report.reason,
+                         "what it keeps as proof that a stream forks proves nothing");
+    }
+}
+
+Test(verify, a_checkpoint_that_keeps_a_proof_of_a_fork_that_proves_nothing_is_found)
+{
+    count_some(5);
+    node_folder_checkpoint(&folder);
+    count_some(5);
+    node_folder_checkpoint(&folder);
+    count_some(2);
+    for (uint64_t number = 1; number <= 2; number++)
+        for (int what = PROOFS - 1; what >= 0; what--)
+            with_proof(number, what, what <= ONE_HALF ? ERR_OK : ERR_CORRUPT);
+    node_folder_stop(&folder);
 }
 
 Test(verify, what_a_crash_tore_at_the_end_is_no_damage)
