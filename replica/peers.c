@@ -102,6 +102,7 @@ struct peer {
     uint64_t runs;    /* of its processes that have proven themselves (link.h) */
     uint64_t round;   /* of its HAVEs */
     bool heard_have;  /* in this conversation */
+    bool joins;       /* and it has not caught up itself */
     bool
         here; /* a conversation began, and it has not been silent for long since: another may be about to begin */
     uint64_t heard_ms, hello_ms, have_ms;
@@ -760,6 +761,7 @@ static enum err have(struct peers *p, struct peer *peer,
 {
     struct reader r = reader_of(message->payload, message->len);
     const uint8_t *digest = read_bytes(&r, HASH_BYTES);
+    bool joins = read_bool(&r);
     uint32_t count = read_u32(&r);
     size_t items = (size_t)count * CORE_HAVE_ITEM;
     struct compared compared = {.now_ms = now_ms};
@@ -772,6 +774,7 @@ static enum err have(struct peers *p, struct peer *peer,
     cut = now_ms - peer->vector_ms >= 3 * PEERS_IDLE_MS;
     peer->round++;
     peer->vector_ms = now_ms;
+    peer->joins = joins;
     err = have_frozen(p, peer, reader_of(r.at + items, r.left - items), now_ms);
     if (err == ERR_OK)
         err = have_streams(p, peer, reader_of(r.at, items), &compared);
@@ -1161,7 +1164,7 @@ static bool knows(const void *arg, const struct id *stream)
 
 static void send_have(struct peers *p, size_t i, uint64_t now_ms)
 {
-    const size_t head = HASH_BYTES + sizeof(uint32_t);
+    const size_t head = HASH_BYTES + 1 + sizeof(uint32_t);
     uint8_t *items = p->payload + head;
     size_t room = sizeof p->payload - head, len, frozen;
     struct writer w = writer_of(p->payload, head);
@@ -1176,6 +1179,7 @@ static void send_have(struct peers *p, size_t i, uint64_t now_ms)
         log_alarm("there are more streams than one message can name");
     core_digest(core, &digest);
     write_bytes(&w, digest.byte, HASH_BYTES);
+    write_u8(&w, !core_is_open(core));
     write_u32(&w, (uint32_t)(len / CORE_HAVE_ITEM));
     send_payload(p, i, LINK_HAVE, head + len + frozen);
     p->peer[i]->have_ms = now_ms;
@@ -1283,8 +1287,9 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t end
             break;
         feed_frame(peer, feed, is_own(p, &frame), &frame, &batch, now_ms);
     }
-    if (err == ERR_NOT_FOUND)
-        feed_rewind(feed, 0);
+    /* A reader begins no earlier than the log, and what it has not read stays: `low` is never behind it, and peers_turn()
+     * keeps all from there on. */
+    assert(err != ERR_NOT_FOUND);
     feed_lower(feed);
     if (batch.blocks > 0) {
         send_payload(p, i, LINK_BLOCKS, batch.w.len);
@@ -1616,33 +1621,41 @@ static bool holds_any(const struct peer *peer)
     return false;
 }
 
-/* Whether the node has caught up with this peer, of which it lacks nothing. A peer that holds nothing may be joining, too:
- * two such must not found a second cluster beside the one that they have not reached yet. */
-static bool has_joined(const struct peers *p, const struct peer *peer)
+/* Is all that this peer holds enough? One that joins, too, has as yet only a part of what the others hold, and one that
+ * holds nothing may not have reached them yet. */
+static bool is_member(const struct peer *peer)
 {
-    if (holds_any(peer) || MUTANT(join_empty))
-        return true;
-    for (size_t i = 0; i < p->count; i++)
-        if (!p->peer[i]->heard_have || holds_any(p->peer[i]))
-            return false;
-    return true;
+    return !peer->joins && (holds_any(peer) || MUTANT(join_empty));
 }
 
-/* Once it holds all that a peer has named; or it has waited long enough. */
-static void try_to_join(struct peers *p, uint64_t now_ms)
+/* A member of which the node lacks nothing; NULL: none. *all: of no peer does it lack anything. */
+static const struct peer *caught_up_with(const struct peers *p, bool *all)
 {
-    if (now_ms >= p->join_ms) {
-        join(p, NULL);
-        return;
-    }
+    *all = true;
     for (size_t i = 0; i < p->count; i++) {
         const struct peer *peer = p->peer[i];
 
-        if (!peer->heard_have || lacked(p, peer) > 0 || !has_joined(p, peer))
-            continue;
-        join(p, peer->config.name);
-        return;
+        if (!peer->heard_have || lacked(p, peer) > 0)
+            *all = false;
+        else if (is_member(peer))
+            return peer;
     }
+    return NULL;
+}
+
+/* Once it holds all that a member has named; or, where all join, all that any of them has: a cluster that begins, or was
+ * restored as a whole. Or it has waited long enough. */
+static void try_to_join(struct peers *p, uint64_t now_ms)
+{
+    bool all;
+    const struct peer *member = caught_up_with(p, &all);
+
+    if (member != NULL)
+        join(p, member->config.name);
+    else if (all)
+        join(p, "all peers, which join, too");
+    else if (now_ms >= p->join_ms)
+        join(p, NULL);
 }
 
 /* The log's end as it was some time ago. */

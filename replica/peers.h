@@ -14,7 +14,7 @@
  * nothing at all. One checkpoint is fetched at a time, from one peer.
  *
  * Payloads, integers little-endian:
- *   HAVE    digest of the state [32], u32 count; per stream: id [16], u64 number, hash [32] of that block. A stream that
+ *   HAVE    digest of the state [32], u8: 1 while the sender has not caught up itself, u32 count; per stream: id [16], u64 number, hash [32] of that block. A stream that
  *           is not in it is held at 0, or up to where the one after it says (core_have()). Behind them the ids [16]
  *           of streams that fork, of which the sender takes no more
  *   BLOCKS  per block, at most PEERS_BLOCKS_MAX: u32 length, the block's bytes

@@ -166,6 +166,8 @@ struct member {
         fresh; /* its directory began without a block, and it has not caught up with anybody since */
     bool heard[NODES_MAX];       /* who has said to it what he holds */
     struct held said[NODES_MAX]; /* and what that was */
+    bool joins[NODES_MAX];       /* and that he has not caught up himself */
+    bool saying_joins;
     struct held saying; /* what the message that is being taken says, if it is that */
     uint64_t join_ms;   /* its own clock's, when it need not wait any longer */
 

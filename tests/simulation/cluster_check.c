@@ -36,19 +36,21 @@ static bool holds_all(const struct member *m, const struct held *said)
     return true;
 }
 
-/* Whether it holds all that somebody has said that he holds, who has anything; or all have said that they have nothing. */
+/* Whether it holds all that somebody has said that he holds, who has anything and has caught up himself; or all that anybody
+ * has. */
 static bool has_caught_up(const struct member *m)
 {
-    unsigned silent = 0;
+    bool all = true;
 
     for (unsigned i = 0; i < m->cluster->plan.nodes; i++) {
         if (i == m->node || !m->listed[i])
             continue;
-        if (m->heard[i] && held_blocks(&m->said[i]) > 0 && holds_all(m, &m->said[i]))
+        if (!m->heard[i] || !holds_all(m, &m->said[i]))
+            all = false;
+        else if (held_blocks(&m->said[i]) > 0 && !m->joins[i])
             return true;
-        silent += !m->heard[i] || held_blocks(&m->said[i]) > 0;
     }
-    return silent == 0;
+    return all;
 }
 
 /* A node that begins waits until it has caught up with somebody, or long enough. */

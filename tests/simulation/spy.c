@@ -65,6 +65,8 @@ static void sent_have(struct member *m, struct reader *r)
     uint32_t count;
 
     read_bytes(r, HASH_BYTES);
+    if (read_bool(r) == core_is_open(node_core(m->process)))
+        broken("HAVE says wrongly whether its sender has caught up");
     count = read_u32(r);
     for (uint32_t i = 0; i < count; i++) {
         const struct archived *block = read_item(m->cluster, r, &number);
@@ -170,6 +172,7 @@ static void arrives_have(struct member *m, struct reader *r)
 
     held_clear(&m->saying);
     read_bytes(r, HASH_BYTES);
+    m->saying_joins = read_bool(r);
     count = read_u32(r);
     for (uint32_t i = 0; i < count; i++) {
         struct archived *block = read_item(m->cluster, r, &number);
@@ -208,6 +211,7 @@ void spy_taken(struct member *m, unsigned from, const uint8_t nonce[LINK_NONCE_B
     if (type == LINK_HAVE) {
         m->heard[from] = true;
         held_copy(&m->said[from], &m->saying);
+        m->joins[from] = m->saying_joins;
     }
     memcpy(id.byte, nonce, sizeof id.byte);
     for (unsigned i = 0; i < LINK_NONCE_BYTES - ID_BYTES; i++)

@@ -335,6 +335,70 @@ Test(peers, a_node_that_has_caught_up_counts_at_once_after_a_restart)
     cluster_free(c);
 }
 
+static uint64_t held(struct cluster *c, size_t node, const struct id *stream)
+{
+    return core_held(node_core(cluster_node(c, node)), stream);
+}
+
+/* Node 0 has what was counted. The others have lost their disks; node 1 has got a part of it back, node 2 that from node 1,
+ * and neither reaches node 0 any more. */
+static struct cluster *two_that_join(struct id *stream)
+{
+    struct cluster *c = cluster_new(3, 1);
+
+    cluster_fill(c, 0, "hits", false, 20);
+    cluster_run(c, 3000);
+    *stream = node_position(cluster_node(c, 0)).stream;
+    for (size_t i = 1; i < 3; i++) {
+        cluster_crash(c, i);
+        cluster_wipe(c, i);
+    }
+    cluster_cut(c, 0, 2, true);
+    cluster_cut(c, 2, 0, true);
+    for (size_t i = 1; i < 3; i++)
+        cluster_start(c, i);
+    for (unsigned i = 0; held(c, 1, stream) == 0; i++) {
+        cr_assert_lt(i, 2000, "it gets no blocks");
+        cluster_run(c, 1);
+    }
+    cut_both(c, true);
+    for (unsigned i = 0; held(c, 2, stream) == 0; i++) {
+        cr_assert_lt(i, 2000, "it gets no blocks");
+        cluster_run(c, 1);
+    }
+    return c;
+}
+
+Test(peers, a_node_has_not_caught_up_with_a_peer_that_joins_itself)
+{
+    struct id stream;
+    struct cluster *c = two_that_join(&stream);
+
+    cluster_run(c, 200);
+    cr_assert_lt(held(c, 1, &stream), 20);
+    cr_assert_eq(held(c, 2, &stream), held(c, 1, &stream));
+    cr_assert_eq(cluster_count(c, 2, "hits").status, STATUS_UNAVAILABLE);
+    cr_assert_eq(cluster_count(c, 1, "hits").status, STATUS_UNAVAILABLE);
+    cut_both(c, false);
+    cluster_run(c, 5000);
+    cr_assert_eq(cluster_count(c, 2, "hits").number, 20 * CLUSTER_BLOCK + 1);
+    cluster_free(c);
+}
+
+/* Each holds all that is left, and nobody else will come. */
+Test(peers, nodes_that_all_join_have_caught_up_once_each_has_what_the_others_have)
+{
+    struct id stream;
+    struct cluster *c = two_that_join(&stream);
+
+    cluster_list(c, 1, 0, false);
+    cluster_list(c, 2, 0, false);
+    cluster_run(c, PEERS_IDLE_MS);
+    cr_assert_eq(cluster_count(c, 2, "hits").status, STATUS_PROVISIONAL);
+    cr_assert_eq(cluster_count(c, 1, "hits").status, STATUS_PROVISIONAL);
+    cluster_free(c);
+}
+
 /* A founder has been a member from its first count on. */
 Test(peers, a_node_that_has_counted_alone_does_not_wait_for_its_first_peer)
 {

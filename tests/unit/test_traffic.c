@@ -212,6 +212,7 @@ static void say_have(struct member *m, uint64_t number)
     static const struct hash unknown;
 
     write_bytes(&w, unknown.byte, HASH_BYTES);
+    write_u8(&w, false);
     write_u32(&w, number > 0);
     if (number > 0) {
         write_bytes(&w, own->end.position.stream.byte, ID_BYTES);
