@@ -939,11 +939,11 @@ size_t core_open_streams(const struct core *core, const struct public_key *key)
     return count;
 }
 
-bool core_is_own(const struct core *core, const struct id *stream)
+bool core_bears_own_key(const struct core *core, const struct id *stream)
 {
     const struct stream *held = streams_find(&core->streams, stream);
 
-    return held != NULL && held->own > 0;
+    return held != NULL && own_key(core, &held->key);
 }
 
 uint64_t core_lacks(const struct core *core,

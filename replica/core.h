@@ -180,8 +180,8 @@ void core_heard_more(struct core *core, const struct id *stream);
 bool core_stream_doubted(const struct core *core);
 /* The streams of a node's key that no later one names as ended. */
 size_t core_open_streams(const struct core *core, const struct public_key *key);
-/* Does this node write the stream? */
-bool core_is_own(const struct core *core, const struct id *stream);
+/* Does the stream bear this node's key? Unlike the list of those that it knows as its own, that never changes. */
+bool core_bears_own_key(const struct core *core, const struct id *stream);
 
 /* ---- commit ---- */
 

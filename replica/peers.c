@@ -73,7 +73,9 @@ struct sending {
     uint64_t offer_ms;
 };
 
-/* A way through the log for one peer: of this node's own blocks, or of the others'. */
+/* A way through the log for one peer: of the blocks that bear this node's key, or of the others. Which streams a node knows as
+ * its own may change when it goes over to a checkpoint, and what the one feed has not sent by then the other has passed; a
+ * stream's key never changes. */
 struct feed {
     bool relay;
     struct wal_reader *reader; /* NULL: to be begun at `low` */
@@ -690,7 +692,8 @@ static void compare(struct peers *p, struct peer *peer, const uint8_t *theirs)
 static bool is_gone(const struct peers *p, const struct peer *peer,
                     const struct stream *stream, struct progress *progress)
 {
-    const struct feed *feed = stream->own > 0 ? &peer->own : &peer->relay;
+    const struct feed *feed =
+        same_key(&stream->key, &p->config.key.public) ? &peer->own : &peer->relay;
     uint64_t read = feed_read(feed);
 
     if (progress->proof_ms != 0 || takes_no_more(peer, progress) || progress->losses > 1)
@@ -1264,7 +1267,7 @@ static bool is_own(const struct peers *p, const struct wal_frame *frame)
     struct position position;
 
     return block_peek(frame->bytes, frame->len, &position) &&
-           core_is_own(node_core(p->config.node), &position.stream);
+           core_bears_own_key(node_core(p->config.node), &position.stream);
 }
 
 /* One BLOCKS, if there is anything to send before `end` and room for it under way. Whether there may be more. */

@@ -348,7 +348,6 @@ static struct cluster *resumed(unsigned blocks, size_t *copy)
     cluster_crash(c, 2);
     cluster_count(c, *copy, "hits");
     cluster_move(c, 2, *copy);
-    cluster_run(c, 30000);
     return c;
 }
 
@@ -357,6 +356,7 @@ Test(catchup, a_checkpoint_takes_the_place_of_nothing_that_is_held_of_a_stream_t
     size_t copy;
     struct cluster *c = resumed(1, &copy);
 
+    cluster_run(c, 30000);
     cr_assert_eq(stuck(c, copy), NODE_STUCK_FORK);
     cr_assert_eq(cluster_total(c, copy, "hits"), 1);
     cr_assert_eq(cluster_total(c, copy, "filled"), 0);
@@ -368,6 +368,7 @@ Test(catchup, nor_of_one_of_its_own_of_which_others_hold_more_than_it_wrote)
     size_t copy;
     struct cluster *c = resumed(3, &copy);
 
+    cluster_run(c, 30000);
     cr_assert_eq(stuck(c, copy), NODE_STUCK_DOUBT);
     cr_assert_eq(cluster_total(c, copy, "hits"), 1);
     cluster_crash(c, copy);
@@ -375,6 +376,59 @@ Test(catchup, nor_of_one_of_its_own_of_which_others_hold_more_than_it_wrote)
     cluster_run(c, 90000);
     cr_assert_eq(stuck(c, copy), NODE_STUCK_DOUBT, "a restart does not forget it");
     cr_assert_eq(cluster_total(c, copy, "hits"), 1);
+    cluster_free(c);
+}
+
+/* The third node has a copy, which counts in a stream of its own. Only node 0 hears of that; the third gets it from there and
+ * is the only one that node 1 reaches. Then it goes over to a checkpoint, in which that stream is known as its own. */
+Test(catchup,
+     what_a_node_gets_back_of_itself_is_passed_on_though_it_goes_over_to_a_checkpoint)
+{
+    struct cluster *c = cluster_new(3, 1);
+    size_t copy;
+    struct peer_figures figures;
+    struct position end;
+
+    cluster_run(c, 3000);
+    cluster_fill(c, 2, "votes", false, 2);
+    cluster_run(c, 3000);
+    copy = cluster_clone(c, 2, false);
+    cluster_crash(c, 2);
+    list_all(c, 2, false);
+    cluster_fill(c, 0, "many", true, MANY);
+    cluster_run(c, 3000);
+    cr_assert_gt(oldest(c, 0), 0);
+    list_all(c, 2, true);
+    cluster_cut(c, 0, 1, true);
+    cluster_cut(c, 1, 0, true);
+    cluster_cut(c, copy, 1, true);
+    cluster_cut(c, 1, copy, true);
+    cluster_move(c, 2, copy);
+    cluster_fill(c, copy, "copied", false, 2);
+    cluster_run(c, 3000);
+    cr_assert_eq(cluster_total(c, 0, "copied"), 2 * CLUSTER_BLOCK);
+    cr_assert_eq(cluster_total(c, 1, "copied"), 0);
+    cluster_crash(c, copy);
+    cluster_move(c, 2, 2);
+    cluster_start(c, 2);
+    for (unsigned i = 0; cluster_total(c, 2, "copied") == 0; i++) {
+        cr_assert_lt(i, 20000, "it gets no blocks");
+        cluster_run(c, 1);
+    }
+    cluster_cut(c, 2, 1, true);
+    end = node_position(cluster_node(c, 0));
+    for (unsigned i = 0; core_held(node_core(cluster_node(c, 2)), &end.stream) == 0;
+         i++) {
+        cr_assert_lt(i, 20000, "it goes over to no checkpoint");
+        cluster_run(c, 1);
+    }
+    cluster_cut(c, 2, 1, false);
+    for (unsigned i = 0; i < 100; i++) {
+        cluster_run(c, 100);
+        peers_figures(cluster_peers(c, 2), 1, &figures);
+        cr_assert_not(figures.too_far, "the log has all of it");
+    }
+    cr_assert_eq(cluster_total(c, 1, "copied"), 2 * CLUSTER_BLOCK);
     cluster_free(c);
 }
 
