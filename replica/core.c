@@ -877,13 +877,17 @@ void core_digest(struct core *core, struct hash *digest)
     core->config.crypto->hash(digest, parts, sizeof parts);
 }
 
-bool core_heard(const struct core *core, const struct stream_end *theirs)
+bool core_heard(struct core *core, const struct stream_end *theirs)
 {
-    const struct stream *stream = streams_find(&core->streams, &theirs->position.stream);
+    struct stream *stream = streams_find(&core->streams, &theirs->position.stream);
 
-    return stream != NULL && theirs->position.number > 0 &&
-           theirs->position.number == stream->end.position.number &&
-           !hash_equal(&theirs->hash, &stream->end.hash);
+    if (stream == NULL || theirs->position.number == 0 ||
+        theirs->position.number != stream->end.position.number)
+        return false;
+    if (!hash_equal(&theirs->hash, &stream->end.hash))
+        return true;
+    stream->known = theirs->position.number;
+    return false;
 }
 
 bool core_is_frozen(const struct core *core, const struct id *stream)
@@ -904,14 +908,9 @@ size_t core_frozen(const struct core *core, uint8_t *out, size_t size, bool *mor
     return w.len;
 }
 
-/* Its proof is on the way, or contradicts a block that was followed by others since. To believe it costs a stream. */
-void core_heard_frozen(struct core *core, const struct id *stream)
-{
-    if (id_equal(stream, &core->config.stream) && core_held(core, stream) > 0)
-        core->stream_lost = true;
-}
-
-void core_heard_more(struct core *core, const struct id *stream)
+/* The proof is on the way, or contradicts a block that was followed by others since, or no log has it any more. To believe it
+ * costs a stream. */
+void core_heard_lost(struct core *core, const struct id *stream, bool other)
 {
     struct stream *own = streams_find(&core->streams, stream);
 
@@ -919,7 +918,8 @@ void core_heard_more(struct core *core, const struct id *stream)
         !id_equal(stream, &core->config.stream))
         return;
     core->stream_lost = true;
-    own->doubted = true;
+    if (other || own->known < own->end.position.number)
+        own->doubted = true;
 }
 
 bool core_stream_doubted(const struct core *core)
@@ -1416,21 +1416,41 @@ enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len)
     return apply_block(core, &block, false);
 }
 
+/* Do both ways that the proof shows go on from what is held? Then nothing of that is at stake. */
+static bool forks_behind(const struct core *core, const struct stream *s)
+{
+    struct fork_half half[2];
+    unsigned count;
+
+    if (fork_read(s->proof.bytes, s->proof.len, core->config.crypto, half, &count) !=
+            ERR_OK ||
+        count != 2)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        if (half[i].block.number != s->end.position.number + 1 ||
+            !hash_equal(&half[i].block.previous, &s->end.hash))
+            return false;
+    return true;
+}
+
 /* What the old one held of a stream goes into the new one: is it the same still? A checkpoint says where a stream ends and
- * not how it came there, so of one that forks, or may, only the same end will do. */
-static enum err check_stream(const struct stream *held, const struct stream *s)
+ * not how it came there, so of one that forks, or may, only the same end will do, or one behind where it forks. */
+static enum err check_stream(const struct core *old, const struct stream *held,
+                             const struct stream *s)
 {
     bool same = hash_equal(&held->end.hash, &s->end.hash);
 
     if (held->end.position.number == s->end.position.number)
         return same ? ERR_OK : ERR_CORRUPT;
-    if ((s->frozen || s->told != 0) && !MUTANT(adopt_fork))
-        return ERR_CORRUPT;
-    return s->doubted && !MUTANT(adopt_fork) ? ERR_AGAIN : ERR_OK;
+    if (MUTANT(adopt_fork))
+        return ERR_OK;
+    if (s->frozen || s->told != 0)
+        return forks_behind(old, s) ? ERR_OK : ERR_CORRUPT;
+    return s->doubted ? ERR_AGAIN : ERR_OK;
 }
 
 /* Does the new one hold all that the old one held, and more? */
-static enum err check_held(const struct core *core, const struct core *old)
+static enum err check_held(struct core *core, const struct core *old)
 {
     bool more = core->streams.count > old->streams.count;
     enum err err;
@@ -1461,6 +1481,7 @@ static enum err move_forks(struct core *core, const struct core *old)
         held->frozen = held->frozen || s->frozen;
         held->told = s->told;
         held->doubted = s->doubted;
+        held->known = s->known;
         if (s->proof.blocks <= held->proof.blocks)
             continue;
         err = fork_copy(&proof, &s->proof);

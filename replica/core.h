@@ -167,15 +167,15 @@ const struct stream_end *core_before(const struct core *core, const struct id *s
 void core_digest(struct core *core, struct hash *digest);
 /* One item of a peer's HAVE. true: it contradicts what is held, so the stream forks; the peer needs to see our block
  * for proof. */
-bool core_heard(const struct core *core, const struct stream_end *theirs);
+bool core_heard(struct core *core, const struct stream_end *theirs);
 /* Is the stream frozen here? The ids [16] of all such, as HAVE names them; returns the bytes written. */
 bool core_is_frozen(const struct core *core, const struct id *stream);
 size_t core_frozen(const struct core *core, uint8_t *out, size_t size, bool *more);
-/* A peer has frozen the stream. If it is this run's, core_stream_lost(). */
-void core_heard_frozen(struct core *core, const struct id *stream);
-/* A peer holds more of the stream than this node. If it is this run's, likewise, and what is held of it is in doubt:
- * what the peer holds goes on from it, which blocks will show, or was written beside it. */
-void core_heard_more(struct core *core, const struct id *stream);
+/* A peer has frozen the stream, or holds more of it than this node, or (other) another block under the same number. If it
+ * is this run's, core_stream_lost(); and what is held of it is in doubt: what peers hold goes on from it, which blocks will
+ * show, or was written beside it. Not where a peer has said before that it holds just what is held here: then another node
+ * has that, too, and one that holds more of it has got it from there or from this node. */
+void core_heard_lost(struct core *core, const struct id *stream, bool other);
 /* Is this run's stream in doubt? Then the log is to say so, for the next run. */
 bool core_stream_doubted(const struct core *core);
 /* The streams of a node's key that no later one names as ended. */
@@ -277,7 +277,7 @@ struct core_figures {
     struct id cluster, stream;
     struct stream_end end; /* of this node's own history */
     uint64_t forks;        /* streams that are frozen */
-    uint64_t doubted;      /* and those in doubt (core_heard_more()) */
+    uint64_t doubted;      /* and those in doubt (core_heard_lost()) */
     uint64_t streams, items, blocks,
         ops; /* blocks, ops: applied since the start, recovery included */
     size_t requests;

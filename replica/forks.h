@@ -11,8 +11,12 @@
  *   FORK     Two blocks that contradict each other are the whole proof, whatever is held here: whoever has one hands it to
  *            every peer that holds blocks of the stream and does not name it as frozen.
  *   CHECKPOINT  It tells where streams end, not how they came there: one that stands at a later block may have gone
- *            another way. So no checkpoint takes the place of what is held of a stream that is known to fork: it is
- *            refused, and people have to help.
+ *            another way. So no checkpoint takes the place of what is held of a stream that is known to fork, unless the
+ *            proof shows that both ways go on from there: it is refused, and people have to help.
+ *   DOUBT    A peer's word that somebody else writes a node's present stream is enough to leave it, and until blocks show that
+ *            what peers hold goes on from what is held here, no checkpoint takes the place of that either. But what a peer
+ *            has said to hold just so, in this run, is not in this node's hands alone: a snapshot that is resumed, and had
+ *            nothing of its own since, loses nothing, and need not wait for people.
  *
  * The proof outlives the log: it stays with the node's own part of its checkpoints. */
 #ifndef REPLICA_FORKS_H

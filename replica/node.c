@@ -617,7 +617,7 @@ static enum err succeed(struct node *node, struct core *core)
 
     if (err == ERR_OK && core_stream_lost(core)) {
         core_figures(node->core, &figures);
-        core_heard_more(node->core, &figures.stream);
+        core_heard_lost(node->core, &figures.stream, false);
         err = renew_stream(node);
     }
     if (err == ERR_OK && !MUTANT(adopt_bare))

@@ -544,19 +544,18 @@ static void contradict(const struct peer *peer, struct progress *progress,
     compared->less = true;
 }
 
-/* A peer says that a stream forks, or (more) that there is more of it than is held here. If it is this run's, somebody
- * else writes it, too. */
-static void heard_lost(struct peers *p, const struct id *stream, bool more,
+/* A peer says that a stream forks, or that there is more of it than is held here, or (other) that it ends otherwise. If it is
+ * this run's, somebody else writes it, too. Few are begun on such a word alone; but all that is said of one that is given up
+ * counts. */
+static void heard_lost(struct peers *p, const struct id *stream, bool other,
                        uint64_t now_ms)
 {
     struct core *core = node_core(p->config.node);
 
-    if (p->renewed_ms != 0 && now_ms - p->renewed_ms < PEERS_RENEW_MS)
+    if (!core_stream_lost(core) && p->renewed_ms != 0 &&
+        now_ms - p->renewed_ms < PEERS_RENEW_MS)
         return;
-    if (more)
-        core_heard_more(core, stream);
-    else
-        core_heard_frozen(core, stream);
+    core_heard_lost(core, stream, other);
     if (core_stream_lost(core))
         p->renewed_ms = now_ms;
 }
@@ -564,7 +563,7 @@ static void heard_lost(struct peers *p, const struct id *stream, bool more,
 static enum err have_stream(struct peers *p, struct peer *peer,
                             const struct stream_end *end, struct compared *compared)
 {
-    const struct core *core = node_core(p->config.node);
+    struct core *core = node_core(p->config.node);
     struct progress *progress = progress_of(peer, &end->position.stream);
     uint64_t held = core_held(core, &end->position.stream);
     bool contradicts = core_heard(core, end);
@@ -589,8 +588,8 @@ static enum err have_stream(struct peers *p, struct peer *peer,
     if (end->position.number > progress->have || !MUTANT(grow_only))
         progress->have = end->position.number;
     progress->round = peer->round;
-    if (end->position.number > held)
-        heard_lost(p, &end->position.stream, true, compared->now_ms);
+    if (end->position.number > held || contradicts)
+        heard_lost(p, &end->position.stream, contradicts, compared->now_ms);
     if (contradicts)
         contradict(peer, progress, compared);
     else

@@ -33,9 +33,12 @@ struct stream {
     /* It forks, as a proof told when this was the last block taken: it is frozen once no more of it comes. 0: nobody
      * has said so. */
     uint64_t told;
-    /* A peer holds more of it than this node, whose present run's it was, has written; and it is not known whether that
-     * goes on from what is held here. */
+    /* It was this node's present run's, and a peer holds more of it than was written here, or something else, or says that
+     * it forks; and it is not known whether what peers hold goes on from what is held here. */
     bool doubted;
+    /* The last block of which a peer has said, in this run, that it holds just the same: the stream up to there is not in
+     * this node's hands alone. 0: none. */
+    uint64_t known;
     /* Of this node's own: up to which block enough other nodes hold it, as they say at present; and how many repeats
      * wait for that. See core_copied(). */
     uint64_t copied;

@@ -361,7 +361,7 @@ static void figures_take(struct cluster *c)
     f->counts = archive_counts(c->archive);
     f->streams = archive_streams(c->archive);
     for (unsigned i = 0; i < c->plan.nodes; i++)
-        f->stuck += c->member[i]->stuck;
+        f->stuck[check_stuck(c->member[i])]++;
     for (size_t i = 0; i < f->streams; i++)
         f->forked += archive_stream(c->archive, i)->forked;
 }
@@ -417,9 +417,12 @@ static void print(const struct sim_result *sum)
            f->calls, f->asked, f->answered, f->unknown, f->unavailable, f->gets,
            f->retired);
     printf("blocks       %" PRIu64 " with %" PRIu64 " counts in %" PRIu64
-           " streams, of which %" PRIu64 " fork; %" PRIu64
-           " checkpoints gone over to, %" PRIu64 " nodes stuck\n",
-           f->blocks, f->counts, f->streams, f->forked, f->adopted, f->stuck);
+           " streams, of which %" PRIu64 " fork; %" PRIu64 " checkpoints gone over to\n",
+           f->blocks, f->counts, f->streams, f->forked, f->adopted);
+    printf("for people   %" PRIu64 " nodes wait because a stream forks, %" PRIu64
+           " because one may, %" PRIu64 " because the log has gone\n",
+           f->stuck[NODE_STUCK_FORK], f->stuck[NODE_STUCK_DOUBT],
+           f->stuck[NODE_STUCK_LOG]);
     printf("messages     %" PRIu64 ", %" PRIu64 " MiB; %" PRIu64 " dropped\n",
            f->messages, f->bytes >> 20, f->dropped);
     printf("checks       %" PRIu64 " of a node's state, %" PRIu64

@@ -57,7 +57,8 @@ enum cluster_fault { CLUSTER_FAULTS(CLUSTER_FAULT_NUMBER) CLUSTER_FAULT_COUNT };
 struct cluster_figures {
     uint64_t nodes, calls, asked, answered, unknown, unavailable, refused, repeats, gets,
         retired;
-    uint64_t starts, recoveries, blocks, counts, streams, forked, adopted, stuck;
+    uint64_t starts, recoveries, blocks, counts, streams, forked, adopted;
+    uint64_t stuck[NODE_STUCK_LOG + 1]; /* nodes that wait for people at the end */
     uint64_t messages, bytes, dropped, checks, replays;
     uint64_t equal_ms,
         equal_most_ms; /* until all were equal again: in all; of one history */
@@ -129,6 +130,8 @@ struct snapshot {
     struct simcopy *files;
     struct held held, unread;
     bool fresh;
+    struct position
+        known; /* what the process knew that a peer holds just so; not in the directory */
 };
 
 struct clock {
@@ -159,6 +162,7 @@ struct member {
     unsigned starts; /* in vain */
     enum err failed;
     bool stopping, resume;
+    struct position knew; /* if it is resumed: of its snapshot */
     uint64_t busy_until_ms, paused_until_ms, due_ms;
     bool turn_due;
 
@@ -302,6 +306,7 @@ uint8_t spy_arrives(struct member *m, const struct packet *p);
 
 /* cluster_check.c */
 void check_joins(struct member *m); /* after each commit */
+enum node_stuck check_stuck(const struct member *m);
 void check_number(struct member *m, const struct ask *ask,
                   const struct msg_count_rep *rep);
 void check_got(struct member *m, const struct msg_get_req *req,

@@ -468,15 +468,20 @@ static bool holds_reference(const struct cluster *c, const struct held *h)
     return true;
 }
 
-/* It waits for people, and says so: who does not has to catch up. */
-static bool is_stuck(const struct member *m)
+/* Why it waits for people, as it says: who does not has to catch up. */
+enum node_stuck check_stuck(const struct member *m)
 {
     struct node_figures figures;
 
     if (!m->stuck || m->process == NULL)
-        return false;
+        return NODE_GOES_ON;
     node_figures(m->process, &figures);
-    return figures.stuck != NODE_GOES_ON;
+    return figures.stuck;
+}
+
+static bool is_stuck(const struct member *m)
+{
+    return check_stuck(m) != NODE_GOES_ON;
 }
 
 /* It has nothing to do, and holds all that there is. */

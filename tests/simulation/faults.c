@@ -231,6 +231,15 @@ static void list_all(struct member *m)
         m->listed[i] = m->listed[i] || !c->plan.unlisted || !c->plan.late[i];
 }
 
+/* A resumed snapshot is one of memory, too. */
+static struct position known(const struct member *m)
+{
+    const struct stream *own = streams_last_own(core_streams(node_core(m->process)));
+
+    return own != NULL ? (struct position){own->end.position.stream, own->known}
+                       : (struct position){0};
+}
+
 static void copy(struct member *m)
 {
     if (!member_runs(m))
@@ -240,6 +249,7 @@ static void copy(struct member *m)
     held_copy(&m->snapshot.held, &m->ledger.held);
     held_copy(&m->snapshot.unread, &m->ledger.unread);
     m->snapshot.fresh = m->fresh;
+    m->snapshot.known = known(m);
     m->has_snapshot = true;
     trace(TRACE_COPIED, held_blocks(&m->ledger.held), 0);
 }
@@ -252,6 +262,7 @@ static void go_back(struct member *m, const struct snapshot *to)
     held_copy(&m->ledger.held, &to->held);
     held_copy(&m->ledger.unread, &to->unread);
     m->fresh = to->fresh;
+    m->knew = to->known;
     m->amnesia = true;
     list_all(m);
 }
@@ -331,6 +342,7 @@ static void clone(struct cluster *c, struct member *m)
         now.files = simdisk_copy(m->disk);
         held_copy(&now.held, &m->ledger.held);
         held_copy(&now.unread, &m->ledger.unread);
+        now.known = known(m);
     }
     twin = member_new(c, CLONE, m->node);
     c->member[CLONE] = twin;

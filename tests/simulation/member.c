@@ -250,6 +250,17 @@ static bool goes_on(const struct member *m)
     return id_equal(&last.stream, &figures.stream);
 }
 
+/* What it knew of its peers goes on, too. */
+static void know(const struct member *m)
+{
+    struct core *core = node_core(m->process);
+    const struct stream *own = streams_last_own(core_streams(core));
+
+    if (own->end.position.number == m->knew.number &&
+        id_equal(&own->end.position.stream, &m->knew.stream))
+        core_heard(core, &own->end);
+}
+
 static enum err open_resumed(struct member *m, const struct node_config *config)
 {
     enum mutant active = mutant_active;
@@ -258,6 +269,8 @@ static enum err open_resumed(struct member *m, const struct node_config *config)
     mutant_active = MUTANT_resume_stream;
     err = node_open(config, member_time(m), &m->process);
     mutant_active = active;
+    if (err == ERR_OK && goes_on(m))
+        know(m);
     if (err != ERR_OK || goes_on(m))
         return err;
     node_close(m->process);

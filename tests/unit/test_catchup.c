@@ -379,6 +379,47 @@ Test(catchup, nor_of_one_of_its_own_of_which_others_hold_more_than_it_wrote)
     cluster_free(c);
 }
 
+static struct id present_stream(struct cluster *c, size_t node)
+{
+    struct core_figures figures;
+
+    core_figures(node_core(cluster_node(c, node)), &figures);
+    return figures.stream;
+}
+
+/* Has it heard from any peer what that holds? */
+static bool has_heard(struct cluster *c, size_t node)
+{
+    for (size_t i = 0; i < peers_count(cluster_peers(c, node)); i++) {
+        struct peer_figures figures;
+
+        peers_figures(cluster_peers(c, node), i, &figures);
+        if (figures.known)
+            return true;
+    }
+    return false;
+}
+
+/* No log has the block any more that would prove it; and whatever is counted in that stream reaches nobody. */
+Test(catchup,
+     a_node_counts_on_in_a_new_stream_once_a_peer_says_that_its_own_ends_otherwise)
+{
+    size_t copy;
+    struct cluster *c = resumed(1, &copy);
+    struct id stream = present_stream(c, copy), later;
+
+    for (unsigned i = 0; !has_heard(c, copy); i++) {
+        cr_assert_lt(i, 5000, "it hears of no peer");
+        cluster_run(c, 1);
+    }
+    cluster_cut(c, copy, 0, true);
+    cluster_cut(c, copy, 1, true);
+    cluster_count(c, copy, "hits");
+    later = present_stream(c, copy);
+    cr_assert_not(id_equal(&later, &stream));
+    cluster_free(c);
+}
+
 /* The third node has a copy, which counts in a stream of its own. Only node 0 hears of that; the third gets it from there and
  * is the only one that node 1 reaches. Then it goes over to a checkpoint, in which that stream is known as its own. */
 Test(catchup,

@@ -267,9 +267,9 @@ Test(forks, a_doubt_outlives_a_restart_and_ends_with_a_block_that_goes_on)
 
     next_id = 1;
     write_block(&own, writer);
-    core_heard_more(writer, &id);
+    core_heard_lost(writer, &id, false);
     cr_expect_not(core_stream_doubted(writer), "another stream");
-    core_heard_more(writer, &config.stream);
+    core_heard_lost(writer, &config.stream, false);
     cr_expect(core_stream_doubted(writer));
     cr_expect(core_stream_lost(writer));
     later = restarted(writer);
@@ -278,6 +278,46 @@ Test(forks, a_doubt_outlives_a_restart_and_ends_with_a_block_that_goes_on)
     written(later);
     cr_expect_not(stream(later)->doubted);
     core_free(later);
+    core_free(writer);
+    history_free(&own);
+}
+
+Test(forks, what_a_peer_has_said_to_hold_just_so_is_not_in_doubt_until_more_is_written)
+{
+    const struct core_config config = history_config(2, 2);
+    struct core *writer = core_new(&config);
+    struct history own = {0};
+    struct stream_end theirs;
+
+    next_id = 1;
+    write_block(&own, writer);
+    theirs = stream(writer)->end;
+    cr_expect_not(core_heard(writer, &theirs));
+    core_heard_lost(writer, &config.stream, false);
+    cr_expect(core_stream_lost(writer));
+    cr_expect_not(core_stream_doubted(writer));
+    write_block(&own, writer);
+    core_heard_lost(writer, &config.stream, false);
+    cr_expect(core_stream_doubted(writer));
+    core_free(writer);
+    history_free(&own);
+}
+
+Test(forks, what_a_peer_holds_otherwise_is_in_doubt_whoever_has_it_too)
+{
+    const struct core_config config = history_config(2, 2);
+    struct core *writer = core_new(&config);
+    struct history own = {0};
+    struct stream_end theirs;
+
+    next_id = 1;
+    write_block(&own, writer);
+    theirs = stream(writer)->end;
+    cr_expect_not(core_heard(writer, &theirs));
+    theirs.hash.byte[0] ^= 1;
+    cr_expect(core_heard(writer, &theirs));
+    core_heard_lost(writer, &config.stream, true);
+    cr_expect(core_stream_doubted(writer));
     core_free(writer);
     history_free(&own);
 }
@@ -320,6 +360,20 @@ Test(forks, of_a_stream_that_forks_a_checkpoint_takes_the_place_of_nothing)
     cr_expect_eq(adopt(&other, 5), ERR_CORRUPT);
     cr_expect_eq(adopt(&one, 5), ERR_CORRUPT, "its end does not tell which way it came");
     cr_expect_eq(adopt(&one, 3), ERR_EXISTS, "the same end is no other content");
+    fork_clear(&proof);
+}
+
+/* Both go on from the common block, which is all that is held. */
+Test(forks, a_checkpoint_may_take_the_place_of_what_both_ways_of_a_fork_go_on_from)
+{
+    struct fork_proof proof = pair(1, 1);
+
+    hold(core, &one, 1);
+    cr_assert_eq(take(core, &proof), CORE_GAP);
+    cr_expect_eq(adopt(&other, 5), ERR_CORRUPT, "it is told, and more may come in");
+    cr_assert_eq(take(core, &proof), CORE_FORKED);
+    cr_expect_eq(adopt(&one, 5), ERR_OK);
+    cr_expect_eq(adopt(&other, 5), ERR_OK);
     fork_clear(&proof);
 }
 
