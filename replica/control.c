@@ -228,20 +228,29 @@ static json_t *json_stuck(enum node_stuck stuck)
     return stuck == NODE_GOES_ON ? json_null() : json_string(names[stuck]);
 }
 
+static json_t *json_stuck_stream(const struct node_figures *f)
+{
+    char stream[ID_HEX + 1];
+
+    id_format(&f->stuck_stream, stream);
+    return f->stuck == NODE_GOES_ON ? json_null() : json_string(stream);
+}
+
 static json_t *do_status(const struct control_view *view, const json_t *request)
 {
     const struct node_figures *f = &view->figures;
     json_t *status = status_process(view);
     json_t *figures = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",
         "cluster", json_cluster(&f->core), "position", json_end(&f->core.end), "counters",
         json_u64(f->core.items), "streams", json_u64(f->core.streams), "forks",
         json_u64(f->core.forks), "doubted", json_u64(f->core.doubted), "stuck",
-        json_stuck(f->stuck), "blocks", json_u64(f->core.blocks), "counts",
-        json_u64(f->core.ops), "commits", json_u64(f->commits), "remembered",
-        json_u64(f->core.requests), "log", json_log(f), "recovered_blocks",
-        json_u64(f->recovered_blocks), "checkpoint", json_checkpoint(f), "full", f->full,
-        "busy", view->node != NULL && node_busy(view->node));
+        json_stuck(f->stuck), "stuck_stream", json_stuck_stream(f), "blocks",
+        json_u64(f->core.blocks), "counts", json_u64(f->core.ops), "commits",
+        json_u64(f->commits), "remembered", json_u64(f->core.requests), "log",
+        json_log(f), "recovered_blocks", json_u64(f->recovered_blocks), "checkpoint",
+        json_checkpoint(f), "full", f->full, "busy",
+        view->node != NULL && node_busy(view->node));
 
     (void)request;
     if (status == NULL || figures == NULL || status_node(status, &view->about) != 0 ||

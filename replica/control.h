@@ -12,6 +12,7 @@
  *       "stuck": why this node does not catch up by itself, so that people have to help: "fork": a peer's checkpoint would take the place
  *       of what is held of a stream that forks, "doubt": of one that may, "log": it lacks what was held here and
  *       the log no longer has; null: it is not stuck
+ *       "stuck_stream": of which stream that is; null
  *       "counters", "streams", "blocks", "counts", "commits", "remembered": blocks and counts since
  *       the checkpoint that the process began with, commits since its start
  *       "log": {"first", "end"}: LSNs of what is kept, and "check": the checksum of the frame before "end", 16 hexadecimal

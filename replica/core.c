@@ -60,6 +60,7 @@ struct core {
     bool
         adopting; /* requests come from the old core: those of blocks are not remembered */
     bool stream_lost;
+    struct id stopped; /* see core_adopt_stopped() */
 
     struct waits unwritten_waits; /* for core_written() */
 
@@ -1396,6 +1397,7 @@ enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len)
     err = block_decode(bytes + proof, len - proof, core->config.crypto, &block);
     if (err != ERR_OK)
         return err;
+    core->stopped = block.stream;
     stream = streams_find(&core->streams, &block.stream);
     if (stream == NULL && (proof || block.number > 1))
         return ERR_NOT_FOUND;
@@ -1458,9 +1460,10 @@ static enum err check_held(struct core *core, const struct core *old)
     for (const struct stream *s = old->streams.table; s != NULL; s = s->hh.next) {
         const struct stream *held = streams_find(&core->streams, &s->end.position.stream);
 
+        core->stopped = s->end.position.stream;
         if (held == NULL || held->end.position.number < s->end.position.number)
             return ERR_NOT_FOUND;
-        err = check_stream(held, s);
+        err = check_stream(old, held, s);
         if (err != ERR_OK)
             return err;
         more = more || held->end.position.number > s->end.position.number;
@@ -1580,6 +1583,11 @@ enum err core_adopt_own(struct core *core, const struct core *old)
     core->adopting = false;
     core->joins = old->joins || !core_is_open(old);
     return move_requests(core, old);
+}
+
+const struct id *core_adopt_stopped(const struct core *core)
+{
+    return &core->stopped;
 }
 
 /* Out of the old one's queue into the same one of the new. */

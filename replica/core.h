@@ -267,6 +267,8 @@ enum err core_adopt_record(struct core *core, const uint8_t *bytes, size_t len);
  *         ERR_EXISTS     the new one holds nothing that the old one lacks
  *         ERR_MEMORY */
 enum err core_adopt_own(struct core *core, const struct core *old);
+/* Of which stream the last ERR_NOT_FOUND, ERR_CORRUPT or ERR_AGAIN of these steps was. */
+const struct id *core_adopt_stopped(const struct core *core);
 /* Then, after core_replay() of what the old one has written since: this run goes on in the new one. The old one is
  * only good for core_free() afterwards. */
 void core_take_over(struct core *core, struct core *old);

@@ -143,32 +143,36 @@ static void see_forks(struct verdict *v, const json_t *status)
         number(status, "forks"));
 }
 
-/* Whatever it holds stays: only people can tell what of it the others lack. */
+/* Whatever it holds stays: only people can tell what of it the others lack. An export of a node that has taken a checkpoint over
+ * lacks what that brought, so two exports do not tell. */
 static void see_stuck(struct verdict *v, const json_t *status)
 {
-    static const char help[] =
+    static const char anew[] =
         "save what it has with tallyctl export; stop tallyd, move the folder log out of its "
-        "state directory, start it, and wait until it has caught up; compare with tallyctl "
-        "export, and put back by tallyctl add what only this node had counted "
-        "(/usr/share/doc/tally/CLUSTER.md)";
-    const char *stuck = json_string_value(json_object_get(status, "stuck"));
+        "state directory, start it, and wait until it has caught up";
+    const char *stuck = json_string_value(json_object_get(status, "stuck")),
+               *stream = text_of(status, "stuck_stream");
 
     if (stuck == NULL)
         return;
     if (strcmp(stuck, "log") == 0)
         add(v, VERDICT_NOT_OK,
-            "this node does not catch up by itself: peers' checkpoints lack blocks that it "
-            "holds, and its log has them no more\n"
+            "this node does not catch up by itself: peers' checkpoints lack blocks of stream %s "
+            "that it holds, and its log has them no more\n"
             "wait while a peer is behind this node (tallyctl peers); where none is, or none "
-            "gets on: %s",
-            help);
+            "gets on: %s; then put back by tallyctl add what only this node had counted "
+            "(/usr/share/doc/tally/CLUSTER.md)",
+            stream, anew);
     else
         add(v, VERDICT_NOT_OK,
             "this node does not catch up by itself: peers' checkpoints would take the place "
-            "of what it holds of a stream that %s\n%s",
+            "of what it holds of stream %s, which %s\n"
+            "%s; then put back by tallyctl add what the export has of that stream since its "
+            "machine was copied (/usr/share/doc/tally/CLUSTER.md)",
+            stream,
             strcmp(stuck, "fork") == 0 ? "forks"
                                        : "may fork: it was counted in elsewhere, too",
-            help);
+            anew);
 }
 
 /* A start of the state process beside the first one follows a crash. What was long ago is in the log. */

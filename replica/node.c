@@ -59,6 +59,7 @@ struct node {
     bool forked;        /* one half of a proof was taken since the last commit */
     uint64_t looked_ms; /* when the log was last read for a peer's half; 0: never */
     enum node_stuck stuck;
+    struct id stuck_stream;
     uint64_t stuck_ms; /* since when, as of the last refusal */
     uint64_t keep;     /* LSN from which on peers need the log */
     uint64_t recovered_blocks, commits;
@@ -695,6 +696,7 @@ static enum err adopt(struct node *node, uint64_t now_ms, bool *made)
     if (err == ERR_OK)
         err = log_adoption(node);
     else if (err != ERR_MEMORY && err != ERR_IO) {
+        node->stuck_stream = *core_adopt_stopped(core);
         refuse_offer(node, err, now_ms);
         core_free(core);
         return ERR_OK;
@@ -904,4 +906,5 @@ void node_figures(const struct node *node, struct node_figures *figures)
     figures->commits = node->commits;
     figures->full = node->full;
     figures->stuck = node->stuck;
+    figures->stuck_stream = node->stuck_stream;
 }

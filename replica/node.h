@@ -124,6 +124,8 @@ struct node_figures {
         NODE_STUCK_DOUBT, /* likewise, of one that may */
         NODE_STUCK_LOG, /* it lacks what was held here, and the log no longer has that */
     } stuck;
+    struct id
+        stuck_stream; /* of what it holds that a checkpoint would take the place of, or lacks */
     bool
         full; /* a segment or checkpoint cannot be made, mostly for want of room; counts are refused
                 * once what the log has is used up */

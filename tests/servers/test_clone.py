@@ -1,13 +1,18 @@
-"""A machine that was copied, with its key: both copies run. The others say so, and no count is lost."""
+"""A machine that was copied, with its key: both copies run. The others say so, and no count is lost. Or its memory was
+copied, too: then one stream has two writers, and what each has counted stands where it was counted, until people help."""
 
+import json
 import os
 import shutil
+import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from cluster import Cluster, Member
-from harness import eventually
+from harness import BIN, call, eventually, run
 
 SEEN = 60  # seconds for which a copy is taken for alive that is not heard any more
+STEPS, ROUNDS = 100, 350  # together several MiB of log
 
 
 class Copy(Member):
@@ -111,6 +116,83 @@ class CloneTest(Cluster):
         for member in (a, b):
             self.assertFalse(self.alarmed(member))
             self.assertNotIn("alarm:", member.log())
+
+
+class Forked(Cluster):
+    """The third of three nodes counted once more, and so did, in the same stream, a resumed snapshot of it."""
+
+    def setUp(self):
+        super().setUp()
+        steps = "".join(f"step = count {'filled'.ljust(60, 'x')}{i:03} tag={'y' * 60}\n" for i in range(STEPS))
+        self.a, self.b, self.c = self.cluster(log="segment-size = 1m\ncheckpoint-size = 1m",
+                                              scripts=f"[script fill]\n{steps}")
+
+    def resume(self, state):
+        self.assertEqual(run(os.path.join(BIN, "resume"), state, "load", "1").stdout, "4\n")
+
+    def forget_log(self):
+        """The others count until their logs do not reach back any more to what they have heard of the third."""
+        for member, other in ((self.a, self.b), (self.b, self.a)):
+            member.knows(other).reload()
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda _: call(self.a, "fill", limit=60), range(ROUNDS)))
+        self.wait_same([self.a, self.b])
+        for member in (self.a, self.b):
+            eventually(lambda: member.status()["log"]["first"] > 0, 20, "the log was cut")
+        for member in (self.a, self.b):
+            member.knows(self.a, self.b, self.c).reload()
+
+    def stuck(self):
+        """Nodes a and b have what the one has counted, and c is the other, and lacks what their logs no longer have."""
+        a, b, c = self.a, self.b, self.c
+        for _ in range(3):
+            c.count("load")
+        self.assertSame([a, b, c])
+        c.kill()
+        snapshot = os.path.join(self.folder, "snapshot")
+        self.copied = time.time() * 1000
+        shutil.copytree(c.state, snapshot, ignore=shutil.ignore_patterns("ipc"))
+        for state in (c.state, snapshot):
+            self.resume(state)
+        c.launch()
+        eventually(lambda: a.total("load") == b.total("load") == 4, 20, "the one is heard")
+        c.stop()
+        shutil.rmtree(c.state)
+        shutil.copytree(snapshot, c.state)
+        self.forget_log()
+        c.launch()
+        c.wait_serving()
+        eventually(lambda: c.status()["stuck"] == "fork", 60, "it says that it is stuck")
+
+    def test_a_node_that_is_stuck_says_what_to_do_and_that_cures_it(self):
+        self.stuck()
+        a, b, c = self.a, self.b, self.c
+        self.assertEqual(c.count("load")["TALLY_NUMBER"], "5", "it counts on, by what it has")
+        eventually(lambda: a.total("load") == 5, 10, "and that is heard")
+        stream = c.status()["stuck_stream"]
+        said = c.ctl("status", check=False)
+        self.assertEqual(said.returncode, 1)
+        words = " ".join(said.stdout.split())
+        self.assertIn("this node does not catch up by itself: peers' checkpoints would take the place of "
+                      f"what it holds of stream {stream}, which forks", words)
+        self.assertIn("save what it has with tallyctl export; stop tallyd, move the folder log out of its "
+                      "state directory, start it, and wait until it has caught up; then put back by tallyctl "
+                      "add what the export has of that stream since its machine was copied", words)
+        self.assertRegex(c.log(), "alarm: a peer's checkpoint contradicts this node's log, because a stream forks")
+        # What it says is done, as it stands there.
+        counts = [json.loads(line) for line in
+                  c.ctl("export", "--format", "json").stdout.splitlines()]
+        only = sum(count["amount"] for count in counts
+                   if count["stream"] == stream and count["time_ms"] >= self.copied)
+        c.stop()
+        shutil.move(os.path.join(c.state, "log"), os.path.join(self.folder, "aside"))
+        c.launch()
+        self.wait_counting(c, 60)
+        c.ctl("add", "load", str(only), "--reason", "counted behind a fork")
+        self.wait_same([a, b, c])
+        self.assertEqual([m.total("load") for m in (a, b, c)], [6] * 3, "each was counted once")
+        self.assertIsNone(c.status()["stuck"])
+        self.assertNotIn("does not catch up", c.ctl("status", check=False).stdout)
 
 
 if __name__ == "__main__":
