@@ -18,6 +18,23 @@ RIG = os.path.join(HERE, "rig.sh")
 DIRECTORY = os.environ.get("ASTERISK_DIR", "")
 
 
+def digits(number):
+    """The sounds that Asterisk says a number below 1000 with."""
+    if number >= 100:
+        return [f"digits/{number // 100}", "digits/hundred"] + (digits(number % 100) if number % 100 else [])
+    if number <= 20 or number % 10 == 0:
+        return [f"digits/{number}"]
+    return [f"digits/{number - number % 10}", f"digits/{number % 10}"]
+
+
+def classic(number):
+    """What a caller of 31415 hears."""
+    return ["queue-thereare", *digits(number), "vm-goodbye"]
+
+
+SORRY = ["please-try-call-later"]
+
+
 class Rig:
     """The Asterisk of one machine."""
 
@@ -66,6 +83,13 @@ class Rig:
         """The numbers that callers heard, of Tally's own script and of the dialplan."""
         return [int(a or b) for a, b in
                 re.findall(r'AGI Rx << SAY NUMBER (\d+)|SayNumber\("\S+?", "(\d+)"\)', self.log())]
+
+    def heard(self):
+        """The names of the sounds that each caller heard, in the order in which calls began to be heard."""
+        callers = {}
+        for channel, sound in re.findall(r"<(\S+)> Playing '([\w/-]+)\.", self.log()):
+            callers.setdefault(channel, []).append(sound)
+        return list(callers.values())
 
     def nodes(self):
         """Who counted the tickets, in the order of said()."""
@@ -158,6 +182,8 @@ class ClusterCalls(unittest.TestCase):
         said = [number for rig in self.rigs.values() for number in rig.said()]
         first = self.before["hits"] + 1
         self.assertEqual(sorted(said), list(range(first, first + 15)))
+        for rig in self.rigs.values():
+            self.assertCountEqual(rig.heard(), [classic(number) for number in rig.said()])
         self.assertEqual(self.counted("hits"), 15)
 
     def test_where_the_first_node_refuses_the_next_srv_record_is_taken(self):
@@ -165,7 +191,7 @@ class ClusterCalls(unittest.TestCase):
         self.place(("tally-3", 31415))
         self.assertIn("Connecting to '192.0.2.1:4573' failed", self.rigs["tally-3"].log())
         self.start("tally-1")
-        self.assertEqual(self.rigs["tally-3"].said(), [self.before["hits"] + 1])
+        self.assertEqual(self.rigs["tally-3"].heard(), [classic(self.before["hits"] + 1)])
         self.assertEqual(self.counted("hits"), 1)
 
     def test_where_the_first_machine_is_gone_the_next_srv_record_is_taken_after_two_seconds(self):
@@ -175,7 +201,7 @@ class ClusterCalls(unittest.TestCase):
         self.place(("tally-3", 31415))
         machine.plug_in()
         self.assertIn("timed out after MAX_AGI_CONNECT (2000)", self.rigs["tally-3"].log())
-        self.assertEqual(self.rigs["tally-3"].said(), [self.before["hits"] + 1])
+        self.assertEqual(self.rigs["tally-3"].heard(), [classic(self.before["hits"] + 1)])
         self.assertEqual(self.counted("hits"), 1)
 
     def test_without_dns_the_plain_address_is_taken(self):
@@ -187,7 +213,7 @@ class ClusterCalls(unittest.TestCase):
         finally:
             self.start_dns()
         self.assertIn("SRV lookup failed for hagi://tally.example.net/hits", self.rigs["tally-3"].log())
-        self.assertEqual(self.rigs["tally-3"].said(), [self.before["hits"] + 1])
+        self.assertEqual(self.rigs["tally-3"].heard(), [classic(self.before["hits"] + 1)])
         self.assertEqual(self.counted("hits"), 1)
 
     def test_without_any_node_callers_hear_that_they_shall_call_later(self):
@@ -198,8 +224,7 @@ class ClusterCalls(unittest.TestCase):
             self.site.start(name)
         self.site.wait_counting(*NAMES)
         for name in ("tally-1", "tally-2"):
-            self.assertEqual(self.rigs[name].said(), [])
-            self.assertIn("Playing 'please-try-call-later.", self.rigs[name].log())
+            self.assertEqual(self.rigs[name].heard(), [SORRY])
         self.assertEqual((self.counted("hits"), self.counted("tickets")), (0, 0))
 
     def test_a_call_is_taken_back_from_a_node_that_freezes(self):
@@ -207,9 +232,9 @@ class ClusterCalls(unittest.TestCase):
         machine.sh("kill -STOP $(ps -o pid= -C tallyd)")
         self.place(("tally-1", 31416), ("tally-2", 31415))
         machine.sh("kill -CONT $(ps -o pid= -C tallyd)")
-        self.assertEqual(self.rigs["tally-1"].said(), [self.before["tickets"] + 1])
+        self.assertEqual(self.rigs["tally-1"].heard(), [digits(self.before["tickets"] + 1)])
         self.assertEqual(self.rigs["tally-1"].nodes(), ["tally-2"])
-        self.assertEqual(self.rigs["tally-2"].said(), [self.before["hits"] + 1])
+        self.assertEqual(self.rigs["tally-2"].heard(), [classic(self.before["hits"] + 1)])
         # What the frozen node finds when it wakes up are callers who have gone.
         self.assertGreaterEqual(self.counted("tickets"), 1)
         self.assertGreaterEqual(self.counted("hits"), 1)
@@ -230,7 +255,7 @@ class ClusterCalls(unittest.TestCase):
             self.assertEqual(len({channel for channel, _ in calls}), 20, f"{name}: and only one")
             said += list(zip(rig.nodes(), [int(number) for _, number in calls]))
             asked += log.count("AGI Tx >> agi_network: yes")
-            self.assertNotIn("please-try-call-later", log)
+            self.assertCountEqual(rig.heard(), [digits(int(number)) for _, number in calls])
         self.assertLessEqual({"tally-1", "tally-2", "tally-3"}, {node for node, _ in said})
         self.assertIn("Connecting to '127.0.0.1:4573' failed", victim.log())
         self.assertLess(set(victim.nodes()) - {"tally-2"}, set(NAMES))
