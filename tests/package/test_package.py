@@ -50,6 +50,10 @@ class Package(unittest.TestCase):
         self.assertIn("OK", machine.run("tallyctl", "status").stdout)
         for page in ("tallyd.8", "tallyctl.8", "tally.conf.5", "agicall.1"):
             self.assertTrue(os.path.exists(machine.path(f"/usr/share/man/man{page[-1]}/{page}.gz")), page)
+        # What tallyctl's messages and the pages lead to, readable without zcat.
+        for name in ("CLUSTER.md", "SCRIPTS.md", "README.Debian", "examples/cluster.conf", "examples/tally.nft",
+                     "examples/extensions.conf", "examples/extensions-one-node.conf", "examples/tally.rules.yml"):
+            self.assertTrue(os.path.exists(machine.path(f"/usr/share/doc/tally/{name}")), name)
 
     def test_the_journal_gets_priorities(self):
         self.install()
@@ -137,7 +141,40 @@ class Package(unittest.TestCase):
             self.assertEqual(machine.run("stat", "-L", "-c", "%i",
                                          f"/proc/{self.property('MainPID', f'tally@{name}')}/exe").stdout,
                              machine.run("stat", "-c", "%i", "/usr/sbin/tallyd").stdout)
-        machine.run("systemctl", "stop", "tally@east", "tally@west", "tally@eye")
+
+    def test_a_removed_package_leaves_no_instance_running_and_a_purged_one_nothing_of_it(self):
+        machine = self.machine
+        self.install()
+        machine.write("/etc/tally/east.conf", "[node]\nname = east\nstate = /var/lib/tally-east\n"
+                                              "[fastagi]\nlisten = 127.0.0.1:4601\n")
+        machine.run("systemctl", "enable", "--now", "tally@east")
+        said = machine.run("apt-get", "remove", "-y", "tally").stdout
+        self.assertEqual(machine.run("pgrep", "tallyd", check=False).returncode, 1)
+        for name in ("tally", "tally-east"):
+            self.assertIn(f"/var/lib/{name} stays, with its counters, its log and its node's key.", said)
+            self.assertTrue(os.path.exists(machine.path(f"/var/lib/{name}/node.key")))
+        self.assertIn("apt-get purge tally", said)
+        said = machine.run("apt-get", "purge", "-y", "tally").stdout
+        for name in ("tally", "tally-east"):
+            self.assertIn(f"Removing /var/lib/{name} with its counters, its log and its node's key.", said)
+            self.assertFalse(os.path.exists(machine.path(f"/var/lib/{name}")))
+        self.assertIn("/etc/tally stays: there are files in it that the package did not bring.", said)
+        self.assertEqual(machine.sh("find /etc/systemd /var/lib/systemd -name 'tally*'"), "")
+
+    def test_the_witness_of_the_shipped_file_is_one_once_its_lines_are_uncommented(self):
+        machine = self.machine
+        self.install()
+        machine.sh('''
+            cd /etc/tally
+            for node in tally-1 tally-2 tally-3; do
+                printf '[node]\\nstate = /srv/%s\\n' $node >/srv/$node.conf
+                key=$(tallyd -c /srv/$node.conf -k | sed -n 's/^key  *\\([0-9a-f]*\\)$/\\1/p')
+                sed -i "s/KEY-OF-$node/$key/" tally.conf
+            done
+            sed -i '/^# ==== Set-up: a witness/,$ s/^#\\([a-z[]\\)/\\1/' tally.conf
+            systemctl restart tally''')
+        self.assertEqual(self.property("StatusText"), "A witness, which takes no calls")
+        self.assertNotEqual(machine.run("agicall", URL, check=False).returncode, 0)
 
     def test_a_configuration_that_makes_no_sense_is_said_once_and_not_tried_again(self):
         machine = self.machine
