@@ -5,18 +5,18 @@
 build release tallyd tallyctl agicall || exit 0
 # What takes longest comes first.
 TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests servers \
+    test_ctl_fsck \
+    test_backup \
+    test_watch \
     test_deploy \
     test_tallyctl \
     test_ctl_log \
     test_ctl_export \
-    test_ctl_fsck \
     test_ctl_doctor \
     test_ctl_commands \
     test_manual \
-    test_backup \
     test_add \
     test_retire \
-    test_watch \
     test_top \
     test_ctl_status \
     test_agicall \
