@@ -162,6 +162,21 @@ class Asterisk(ServerTest):
         self.rig("call", *words, **env)
         return self.sounds(self.log()[mark:])
 
+    def heard_side_by_side(self, *extensions):
+        """Call them all at the same time: what the caller of each heard."""
+        mark = len(self.log())
+        running = [self.begin_call(extension) for extension in extensions]
+        for caller in running:
+            out, _ = caller.communicate(timeout=60)
+            self.assertEqual(caller.returncode, 0, out)
+        log = self.log()[mark:]
+        return {extension: self.sounds("\n".join(re.findall(rf".*<Local/{extension}@.*", log)))
+                for extension in extensions}
+
+    def begin_call(self, extension):
+        return subprocess.Popen(self.command("call", extension), env=self.env, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
     def sounds(self, log):
         """Of each channel, as the names of Asterisk's sounds."""
         callers = {}
@@ -206,14 +221,14 @@ class Asterisk(ServerTest):
     def test_callers_of_the_samples_hear_that_they_shall_call_later_where_no_node_is(self):
         self.use_samples()
         self.node_.kill()
-        for extension in (31415, 31416, 31417, 31418):
-            self.assertEqual(self.heard(extension), [["please-try-call-later"]], extension)
+        self.assertEqual(self.heard_side_by_side(31415, 31416, 31417, 31418),
+                         dict.fromkeys((31415, 31416, 31417, 31418), [["please-try-call-later"]]))
 
     def test_callers_of_the_samples_hear_that_they_shall_call_later_where_the_node_says_no_number(self):
         self.use_samples()
         self.wait_for_a_peer()
-        for extension in (31415, 31416, 31418):
-            self.assertEqual(self.heard(extension), [["please-try-call-later"]], extension)
+        self.assertEqual(self.heard_side_by_side(31415, 31416, 31418),
+                         dict.fromkeys((31415, 31416, 31418), [["please-try-call-later"]]))
         # The ticket is asked for once more with the same id before its caller is told so.
         self.assertEqual(len(re.findall(r'Set\("\S+", "TRY=\d"\)', self.log())), 3)
         self.assertEqual(self.heard(31417, CALL_DTMF="wwwwww7wwwwwwww"), [["vm-press", "please-try-call-later"]])
@@ -226,8 +241,7 @@ class Asterisk(ServerTest):
         state = self.node_.state_pid()
         os.kill(state, signal.SIGSTOP)
         mark = len(self.log())
-        caller = subprocess.Popen(self.command("call", 31416), env=self.env, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        caller = self.begin_call(31416)
         eventually(lambda: 'SET VARIABLE TALLY_STATUS "UNKNOWN"' in self.log(), 20, "nobody knows")
         os.kill(state, signal.SIGCONT)
         out, _ = caller.communicate(timeout=60)

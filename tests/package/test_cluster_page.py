@@ -264,13 +264,16 @@ class FromBareMachinesOn(unittest.TestCase):
 
     def test_what_only_a_node_that_is_set_aside_has_counted_is_found_and_put_back(self):
         before = self.total()
-        # What it counts last reaches nobody: it is cut off until it is started again.
-        machine = self.machines["tally-2"]
-        machine.sh("nft 'table inet cut { chain cut { type filter hook output priority 0; "
-                   "tcp dport { 4574, 4575 } drop; tcp sport 4574 drop; }; }'\n"
-                   "mkdir -p /run/systemd/system/tally.service.d\n"
-                   "printf '[Service]\nExecStartPre=+nft delete table inet cut\n' "
-                   ">/run/systemd/system/tally.service.d/cut.conf\nsystemctl daemon-reload")
+        # What it counts last reaches nobody: it is cut off until it is started again. The connections are reset, so that
+        # what they hold is not sent again afterwards.
+        self.machines["tally-2"].sh("""
+            nft 'table inet cut { chain cut { type filter hook output priority 0;
+                tcp dport { 4574, 4575 } reject with tcp reset; tcp sport 4574 reject with tcp reset; }; }'
+            mkdir -p /run/systemd/system/tally.service.d
+            printf '[Service]\\nExecStartPre=+nft delete table inet cut\\n' \\
+                >/run/systemd/system/tally.service.d/cut.conf
+            systemctl daemon-reload""")
+        eventually(lambda: self.status("tally-2")["peers"]["connected"] == 0, 30, "it reaches nobody")
         self.count("tally-2")
         self.walk.follow("When something is lost", "A node is stuck behind a fork")
         self.assertEqual(self.total(), before + 1)
