@@ -26,4 +26,5 @@ TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests ser
     test_run \
     test_metrics \
     test_service \
-    test_documents
+    test_documents \
+    test_runner
