@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 from harness import ROOT, TMP, die_with_parent, eventually
@@ -177,21 +178,42 @@ class FromBareMachinesOn(unittest.TestCase):
     def process(self, name):
         return self.machines[name].sh("systemctl show --value -p MainPID tally")
 
+    def keep_calling(self, name, heard, end):
+        """One call after another, as the dialplan does it: to the node of this machine, and where that says no number to
+        the others. What was heard goes to `heard`, None where nobody said a number."""
+        nodes = sorted(NAMES, key=lambda node: node != name)
+        while not end.is_set():
+            for node in nodes:
+                said = self.machines[name].run("agicall", "--json", "--think", "300ms",
+                                               f"agi://192.0.2.{node[-1]}/hits", check=False).stdout
+                number = re.search(r'"number":(\d+)', said)
+                if number:
+                    break
+            heard.append((node, int(number[1])) if number else None)
+
     def test_an_upgrade_of_one_after_another_loses_no_call(self):
         before = self.total()
-        calls = [machine.begin("agicall", "--json", "--think", "1s", "agi://127.0.0.1/hits")
-                 for machine in self.machines.values() for _ in range(3)]
         os.remove(os.path.join(self.folder, "tally_1.deb"))
         shutil.copy(NEWER_DEB, os.path.join(self.folder, "tally_2.deb"))
         processes = {name: self.process(name) for name in NAMES}
-        said = self.walk.follow("Upgrade")[-1]
+        heard, end = [], threading.Event()
+        callers = [threading.Thread(target=self.keep_calling, args=(name, heard, end)) for name in NAMES * 2]
+        for caller in callers:
+            caller.start()
+        try:
+            eventually(lambda: len(heard) >= 6, 30, "calls go on")
+            said = self.walk.follow("Upgrade")[-1]
+        finally:
+            end.set()
+            for caller in callers:
+                caller.join()
         self.assertEqual(len(re.findall(r"(?m)^tally\s+\S+newer$", said)), 3, said)
-        numbers = [json.loads(call.communicate()[0])["number"] for call in calls]
-        self.assertEqual(len(numbers), 9)
-        self.assertEqual(self.total(), before + 9)
         for name, process in processes.items():
             self.assertNotEqual(self.process(name), process)
-        self.assertIn("KEY", self.machines["tally-1"].read("/usr/share/doc/tally/examples/cluster.conf"))
+        self.assertNotIn(None, heard, "every caller hears a number")
+        self.assertEqual({node for node, _ in heard}, set(NAMES))
+        self.assertEqual(len(set(heard)), len(heard), "no node says a number twice")
+        self.assertEqual(self.total(), before + len(heard), "whoever is counted hears his number")
         self.done()
 
     def test_a_backup_is_restored_and_meets_the_others(self):
