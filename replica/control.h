@@ -8,7 +8,7 @@
  *       "node", "key", "fingerprint", "cluster" (null before there is one)
  *       "position": {"stream", "number", "hash"} of this node's last block, or null
  *       "forks": of the streams, how many are taken no further, because two signed blocks contradict each other
- *       "doubted": how many may fork: peers hold more of a stream of this node's own than it wrote
+ *       "doubted": how many may fork: peers hold more of a stream of this node's own than it wrote, or something else
  *       "stuck": why this node does not catch up by itself, so that people have to help: "fork": a peer's checkpoint would take the place
  *       of what is held of a stream that forks, "doubt": of one that may, "log": it lacks what was held here and
  *       the log no longer has; null: it is not stuck

@@ -160,7 +160,8 @@ static void see_stuck(struct verdict *v, const json_t *status)
             "this node does not catch up by itself: peers' checkpoints lack blocks of stream %s "
             "that it holds, and its log has them no more\n"
             "wait while a peer is behind this node (tallyctl peers); where none is, or none "
-            "gets on: %s; then put back by tallyctl add what only this node had counted "
+            "gets on: %s; then put back by tallyctl add what only this node had counted, as "
+            "far as that export and its log's archive tell "
             "(/usr/share/doc/tally/CLUSTER.md)",
             stream, anew);
     else
