@@ -60,6 +60,16 @@ void block_put_op(struct writer *w, uint8_t kind, const struct id *id, int64_t v
     write_bytes(w, text, text_len);
 }
 
+static void chain_hash(const struct crypto *crypto, const struct hash *digest,
+                       const uint8_t *signature, struct hash *hash)
+{
+    uint8_t bytes[HASH_BYTES + SIGNATURE_BYTES];
+
+    memcpy(bytes, digest->byte, HASH_BYTES);
+    memcpy(bytes + HASH_BYTES, signature, SIGNATURE_BYTES);
+    crypto->hash(hash, bytes, sizeof bytes);
+}
+
 void block_seal(struct writer *w, const struct crypto *crypto, const struct key_pair *key,
                 struct hash *hash)
 {
@@ -69,6 +79,7 @@ void block_seal(struct writer *w, const struct crypto *crypto, const struct key_
     crypto->hash(hash, w->start, w->len);
     crypto->sign(signature, hash, key);
     write_bytes(w, signature, sizeof signature);
+    chain_hash(crypto, hash, signature, hash);
 }
 
 static void get_id(struct reader *r, struct id *id)
@@ -154,6 +165,11 @@ static enum err check_ops(const struct block *block)
     return c.groups == 0 && c.ops == 0 && reader_done(&c.reader) ? ERR_OK : ERR_MALFORMED;
 }
 
+static bool is_format(uint8_t format)
+{
+    return format >= BLOCK_FORMAT_SIGNED_APART && format <= BLOCK_FORMAT;
+}
+
 bool block_peek(const uint8_t *bytes, size_t len, struct position *position)
 {
     struct reader r = reader_of(bytes, len);
@@ -161,7 +177,7 @@ bool block_peek(const uint8_t *bytes, size_t len, struct position *position)
 
     get_id(&r, &position->stream);
     position->number = read_varint(&r);
-    return !r.bad && format == BLOCK_FORMAT;
+    return !r.bad && is_format(format);
 }
 
 enum err block_decode(const uint8_t *bytes, size_t len, const struct crypto *crypto,
@@ -174,9 +190,10 @@ enum err block_decode(const uint8_t *bytes, size_t len, const struct crypto *cry
         return ERR_TOO_LONG;
     if (len < SIGNATURE_BYTES + 1)
         return ERR_MALFORMED;
-    if (bytes[0] != BLOCK_FORMAT)
+    if (!is_format(bytes[0]))
         return bytes[0] > BLOCK_FORMAT ? ERR_VERSION : ERR_MALFORMED;
     memset(block, 0, sizeof *block);
+    block->format = bytes[0];
     r = reader_of(bytes + 1, len - 1 - SIGNATURE_BYTES);
     get_id(&r, &block->stream);
     block->number = read_varint(&r);
@@ -191,6 +208,23 @@ enum err block_decode(const uint8_t *bytes, size_t len, const struct crypto *cry
     block->ops = r.at;
     block->ops_len = r.left;
     block->signature = bytes + len - SIGNATURE_BYTES;
-    crypto->hash(&block->hash, bytes, len - SIGNATURE_BYTES);
+    crypto->hash(&block->digest, bytes, len - SIGNATURE_BYTES);
+    if (block->format == BLOCK_FORMAT_SIGNED_APART)
+        block->hash = block->digest;
+    else
+        chain_hash(crypto, &block->digest, block->signature, &block->hash);
     return check_ops(block);
+}
+
+bool block_signed(const struct block *block, const struct crypto *crypto,
+                  const struct public_key *key)
+{
+    return crypto->verify(block->signature, &block->digest, key);
+}
+
+bool block_covered(const struct block *block, const struct block *next)
+{
+    return block->format > BLOCK_FORMAT_SIGNED_APART &&
+           id_equal(&block->stream, &next->stream) && next->number == block->number + 1 &&
+           hash_equal(&next->previous, &block->hash);
 }

@@ -13,7 +13,9 @@
 #include "replica/crypto.h"
 
 enum {
-    BLOCK_FORMAT = 1,
+    BLOCK_FORMAT = 2, /* that is written; those before it are read for ever */
+    /* In this one a block's hash, which the next one names, was not over its signature. */
+    BLOCK_FORMAT_SIGNED_APART = 1,
     BLOCK_MAX = 256 * 1024, /* bytes of an encoded block, signature included */
     /* A record of the log that begins with this byte, or a greater one, is no block to be applied. */
     BLOCK_OTHER_RECORDS = 0xfc,
@@ -83,6 +85,7 @@ struct block_origin {
 };
 
 struct block {
+    uint8_t format;
     struct id stream;
     uint64_t number;            /* from 1 */
     struct hash previous;       /* of the stream's previous block; zero in the first */
@@ -92,7 +95,10 @@ struct block {
     const uint8_t *ops; /* the groups, one after another */
     size_t ops_len;
     const uint8_t *signature;
-    struct hash hash; /* over all bytes but the signature; computed, not stored */
+    struct hash
+        digest; /* over all bytes but the signature, which signs it; computed, not stored */
+    struct hash
+        hash; /* over digest and signature, for the next block; of format 1 the digest */
 };
 
 /* Take a block apart and look at every byte of it but the signature. *block points into bytes.
@@ -101,6 +107,12 @@ struct block {
  *         ERR_VERSION    a format, component or operation unknown here: written by a newer version */
 enum err block_decode(const uint8_t *bytes, size_t len, const struct crypto *crypto,
                       struct block *block);
+
+/* Whether the block's own signature is by this key. */
+bool block_signed(const struct block *block, const struct crypto *crypto,
+                  const struct public_key *key);
+/* Whether `next` is the block behind this one, so that its signature covers this one, too, with its signature. */
+bool block_covered(const struct block *block, const struct block *next);
 
 /* Only whose block it is and which: for bytes that were looked at before. False: no block. */
 bool block_peek(const uint8_t *bytes, size_t len, struct position *position);
@@ -122,7 +134,7 @@ void block_put_group(struct writer *w, uint8_t component, const char *key,
                      uint8_t key_len, int64_t before, uint64_t ops);
 void block_put_op(struct writer *w, uint8_t kind, const struct id *id, int64_t value,
                   const char *text, uint8_t text_len);
-/* Signs what is in w and appends the signature; *hash is the block's. */
+/* Signs what is in w and appends the signature; *hash is what the next block names as its previous one. */
 void block_seal(struct writer *w, const struct crypto *crypto, const struct key_pair *key,
                 struct hash *hash);
 

@@ -699,8 +699,42 @@ static enum core_taken take(struct core *core, struct stream *stream,
     return CORE_TAKEN;
 }
 
+/* As many as follow one another from the first on. *last: of them. */
+static unsigned chained(const struct crypto *crypto, const struct core_record *blocks,
+                        unsigned count, struct block *last)
+{
+    struct block next;
+    unsigned n = 1;
+
+    while (n < count &&
+           block_decode(blocks[n].bytes, blocks[n].len, crypto, &next) == ERR_OK &&
+           (block_covered(last, &next) || MUTANT(cover_all))) {
+        *last = next;
+        n++;
+    }
+    return n;
+}
+
+unsigned core_covered(const struct core *core, const struct core_record *blocks,
+                      unsigned count)
+{
+    const struct crypto *crypto = core->config.crypto;
+    const struct public_key *key;
+    struct block first, last;
+    unsigned n;
+
+    if (count < 2 ||
+        block_decode(blocks[0].bytes, blocks[0].len, crypto, &first) != ERR_OK ||
+        receive_key(core, streams_find(&core->streams, &first.stream), &first, &key) !=
+            CORE_TAKEN)
+        return 0;
+    last = first;
+    n = chained(crypto, blocks, count, &last);
+    return n > 1 && block_signed(&last, crypto, key) ? n : 0;
+}
+
 enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len,
-                             struct core_record *record)
+                             bool covered, struct core_record *record)
 {
     const struct public_key *key;
     struct stream *stream;
@@ -719,8 +753,9 @@ enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len
         if (taken == CORE_HELD || taken == CORE_GAP)
             return taken; /* Not worth a look at its signature. */
     }
-    if (!core->config.crypto->verify(block.signature, &block.hash, key) &&
-        !MUTANT(skip_signature))
+    /* As proof a block has to stand for itself. */
+    if ((!covered || taken == CORE_FORKED) &&
+        !block_signed(&block, core->config.crypto, key) && !MUTANT(skip_signature))
         return CORE_REFUSED;
     if (block_stream(core, &block, true, &stream) != ERR_OK)
         return CORE_FAILED;
@@ -771,7 +806,7 @@ enum core_taken core_take_proof(struct core *core, const uint8_t *bytes, size_t 
     if (taken != CORE_TAKEN)
         return taken;
     for (unsigned i = 0; i < 2; i++)
-        if (!crypto->verify(half[i].block.signature, &half[i].block.hash, &stream->key))
+        if (!block_signed(&half[i].block, crypto, &stream->key))
             return CORE_REFUSED;
     if (!stream->frozen && still_grows(stream))
         return CORE_GAP;

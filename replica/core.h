@@ -132,7 +132,12 @@ struct core_record {
     size_t len;
 };
 enum core_taken core_receive(struct core *core, const uint8_t *bytes, size_t len,
-                             struct core_record *record);
+                             bool covered, struct core_record *record);
+/* How many of these blocks, which came together, from the first on, are one run of a stream whose last one is signed by
+ * its node: each block names the one before it by a hash over that one's signature too, so this signature covers them all. 0:
+ * each has to be looked at by itself. What a node signed over an invalid signature of its own is found by `tallyctl verify`. */
+unsigned core_covered(const struct core *core, const struct core_record *blocks,
+                      unsigned count);
 
 /* What a peer hands over as proof of a fork: two signed blocks that contradict each other, each with a u32 length before
  * it (forks.h). CORE_FORKED: append both records, in their order; the stream is frozen. CORE_GAP: more of the stream

@@ -47,35 +47,55 @@ static void log_fork(struct peers *p, const struct peer *peer, const uint8_t *by
         peer->config.name, (unsigned long long)more);
 }
 
+/* What becomes of a block, for figures and people. */
+static void received(struct peers *p, struct peer *peer, const struct core_record *block,
+                     enum core_taken taken, uint64_t now_ms)
+{
+    peer->figures.received += taken == CORE_TAKEN;
+    if (taken == CORE_FORKED)
+        log_fork(p, peer, block->bytes, block->len, now_ms);
+    if (taken == CORE_REFUSED) {
+        peer->figures.refused++;
+        peer_log_dropped(peer, refusal(p, block->bytes, block->len), now_ms);
+    } else if (taken == CORE_NEWER) {
+        peer->figures.newer++;
+        peer_log_dropped(
+            peer, "sent a block of a newer version: run that version here, too", now_ms);
+    }
+}
+
+/* False: malformed. */
+static bool read_blocks(struct reader r, struct core_record list[PEERS_BLOCKS_MAX],
+                        unsigned *count)
+{
+    for (*count = 0; r.left > 0 && *count < PEERS_BLOCKS_MAX; ++*count) {
+        uint32_t len = read_u32(&r);
+
+        list[*count] = (struct core_record){read_bytes(&r, len), len};
+    }
+    return reader_done(&r);
+}
+
 enum err intake_blocks(struct peers *p, struct peer *peer,
                        const struct link_message *message, uint64_t now_ms)
 {
-    struct reader r = reader_of(message->payload, message->len);
+    struct core_record list[PEERS_BLOCKS_MAX];
+    unsigned count, covered = 0; /* from the one at hand on */
     enum core_taken taken;
     enum err err = ERR_OK;
 
     peer->wants_have = true;
-    for (unsigned count = 0; r.left > 0 && err == ERR_OK; count++) {
-        uint32_t len = read_u32(&r);
-        const uint8_t *bytes = read_bytes(&r, len);
-
-        if (r.bad || count == PEERS_BLOCKS_MAX) {
-            peer_log_dropped(peer, "sent a malformed message", now_ms);
-            return ERR_OK;
-        }
-        err = node_receive(p->config.node, bytes, len, &taken);
-        peer->figures.received += taken == CORE_TAKEN;
-        if (taken == CORE_FORKED)
-            log_fork(p, peer, bytes, len, now_ms);
-        if (taken == CORE_REFUSED) {
-            peer->figures.refused++;
-            peer_log_dropped(peer, refusal(p, bytes, len), now_ms);
-        } else if (taken == CORE_NEWER) {
-            peer->figures.newer++;
-            peer_log_dropped(
-                peer, "sent a block of a newer version: run that version here, too",
-                now_ms);
-        }
+    if (!read_blocks(reader_of(message->payload, message->len), list, &count)) {
+        peer_log_dropped(peer, "sent a malformed message", now_ms);
+        return ERR_OK;
+    }
+    for (unsigned i = 0; i < count && err == ERR_OK; i++) {
+        if (covered == 0)
+            covered = core_covered(node_core(p->config.node), &list[i], count - i);
+        err =
+            node_receive(p->config.node, list[i].bytes, list[i].len, covered > 0, &taken);
+        received(p, peer, &list[i], taken, now_ms);
+        covered -= covered > 0;
     }
     return err;
 }

@@ -325,7 +325,7 @@ static bool has_room(const struct node *node, unsigned records, size_t bytes)
     return wal_has_room(node->wal, records * WAL_FRAME_HEADER + bytes + gathered);
 }
 
-enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
+enum err node_receive(struct node *node, const uint8_t *bytes, size_t len, bool covered,
                       enum core_taken *taken)
 {
     struct core_record record;
@@ -343,7 +343,7 @@ enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
     /* As proof it is a byte longer; no node makes one that large. */
     if (len >= BLOCK_MAX || !has_room(node, 1, len + 1))
         return ERR_OK;
-    *taken = core_receive(node->core, bytes, len, &record);
+    *taken = core_receive(node->core, bytes, len, covered, &record);
     if (*taken == CORE_FAILED)
         return ERR_MEMORY;
     node->forked = node->forked || *taken == CORE_FORKED;
@@ -396,7 +396,7 @@ static enum err take_half(struct node *node, const struct fork_half *half,
                           uint64_t now_ms, enum core_taken *taken)
 {
     struct fork_proof proof = {0};
-    enum err err = node_receive(node, half->bytes, half->len, taken);
+    enum err err = node_receive(node, half->bytes, half->len, false, taken);
 
     if (err != ERR_OK || *taken != CORE_HELD ||
         (node->looked_ms != 0 && now_ms - node->looked_ms < PROOF_LOOK_MS))

@@ -62,7 +62,7 @@ void node_get(const struct node *node, const struct msg_get_req *req,
 /* A block from a peer: taken into the log where it continues what is held. It counts as held once
  * node_commit() is through. *taken says what became of it; CORE_GAP also where the log has no room now.
  * Errors: as node_commit(). */
-enum err node_receive(struct node *node, const uint8_t *bytes, size_t len,
+enum err node_receive(struct node *node, const uint8_t *bytes, size_t len, bool covered,
                       enum core_taken *taken);
 /* What a peer hands over as proof of a fork: one block or two (forks.h). A single one that contradicts what the log holds
  * of its stream, further back than where it ends, proves it together with that: the log is read for it now and then. *taken: CORE_FORKED

@@ -48,7 +48,8 @@ enum {
      * lone block never waits; with copies, none does that is alone under way. */
     PEERS_GATHER_MS = 5,
     PEERS_GATHER_BYTES = 64 * 1024,
-    /* Blocks of one message, at most: their signatures are verified in one go, at some 50 us each, while callers wait. */
+    /* Blocks of one message, at most: they are taken in one go, while callers wait; at some 50 us each where they do not
+     * follow one another, so that each signature has to be verified (core_covered()). */
     PEERS_BLOCKS_MAX = 64,
     PEERS_PATIENCE_MS = 3000,
     PEERS_PROOF_MS =

@@ -108,7 +108,7 @@ static bool proves(const struct crypto *crypto, const struct stream *stream)
         return false;
     for (unsigned i = 0; i < count; i++)
         if (!id_equal(&half[i].block.stream, &stream->end.position.stream) ||
-            !crypto->verify(half[i].block.signature, &half[i].block.hash, &stream->key))
+            !block_signed(&half[i].block, crypto, &stream->key))
             return false;
     return true;
 }
@@ -258,7 +258,7 @@ static enum err reach(struct verify *v, uint64_t lsn)
 static enum err check_signature(struct verify *v, const struct block *block,
                                 const struct stream *stream)
 {
-    if (v->crypto->verify(block->signature, &block->hash, &stream->key))
+    if (block_signed(block, v->crypto, &stream->key))
         return ERR_OK;
     return misfit(v, "the signature of block %" PRIu64 " does not fit", block->number);
 }

@@ -239,7 +239,7 @@ static void check_signature(const struct archive *a, unsigned node, const struct
 {
     if (a->crypto == &crypto_real && b->number != 1 && b->number % VERIFY_EVERY != 0)
         return;
-    if (!a->crypto->verify(b->signature, &b->hash, &a->keys[node].public))
+    if (!block_signed(b, a->crypto, &a->keys[node].public))
         broken("the signature of block %" PRIu64 " is wrong", b->number);
 }
 

@@ -264,7 +264,7 @@ static void check_chain(struct history *h, const struct block *b, bool verify)
     s->end.hash = b->hash;
     if (verify &&
         (h->crypto != &crypto_real || b->number == 1 || b->number % VERIFY_EVERY == 0) &&
-        !h->crypto->verify(b->signature, &b->hash, &h->key))
+        !block_signed(b, h->crypto, &h->key))
         broken("the signature of block %" PRIu64 " is wrong", b->number);
 }
 

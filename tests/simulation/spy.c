@@ -222,7 +222,22 @@ void spy_taken(struct member *m, unsigned from, const uint8_t nonce[LINK_NONCE_B
     idmap_set(&m->cluster->taken, &id, 1);
 }
 
-/* The last block's bytes are behind all lengths. */
+/* How far from the message's end a byte of some block stands, near that block's end: in its signature, or before. */
+static size_t spoiled(struct cluster *c, struct reader payload)
+{
+    struct reader r = payload;
+    uint64_t blocks = 0;
+    uint32_t len = 0;
+
+    for (; r.left > 0; blocks++)
+        read_bytes(&r, read_u32(&r));
+    for (uint64_t i = rng_below(&c->net, blocks) + 1; i > 0; i--) {
+        len = read_u32(&payload);
+        read_bytes(&payload, len);
+    }
+    return payload.left + 1 + rng_below(&c->net, len < 100 ? len : 100);
+}
+
 void spy_spoil(struct cluster *c, struct packet *p)
 {
     uint8_t *box = p->bytes + LINK_HINT_BYTES + LINK_NONCE_BYTES;
@@ -235,8 +250,7 @@ void spy_spoil(struct cluster *c, struct packet *p)
         type != LINK_BLOCKS ||
         !c->crypto->box_open(box, plain_len, p->bytes + LINK_HINT_BYTES, key))
         return;
-    p->bytes[p->len - 1 - rng_below(&c->net, 100)] ^=
-        (uint8_t)(1U << rng_below(&c->net, 8));
+    p->bytes[p->len - spoiled(c, payload)] ^= (uint8_t)(1U << rng_below(&c->net, 8));
     c->crypto->box_seal(box, plain_len, p->bytes + LINK_HINT_BYTES, key);
     c->figures->faults[CLUSTER_inject]++;
 }

@@ -22,14 +22,18 @@ TestSuite(block, .init = set_up);
 
 /* ---- golden files ---- */
 
-/* What history_golden() put into its block `index`, read from the golden file. */
-static uint8_t *golden_block(const char *name, struct block *block)
+/* What history_golden() put into this block of its, read from the golden file of a format. */
+static uint8_t *golden_block(unsigned format, const char *which, struct block *block)
 {
+    char name[64];
     size_t len;
-    uint8_t *golden = golden_read(TESTS_DIR, name, &len);
+    uint8_t *golden;
 
+    snprintf(name, sizeof name, "block-%u-%s", format, which);
+    golden = golden_read(TESTS_DIR, name, &len);
     cr_assert_eq(block_decode(golden, len, &crypto_real, block), ERR_OK);
-    cr_expect(crypto_real.verify(block->signature, &block->hash, &key.public));
+    cr_expect_eq(block->format, format);
+    cr_expect(block_signed(block, &crypto_real, &key.public));
     return golden;
 }
 
@@ -51,14 +55,14 @@ static void expect_op(struct block_cursor *cursor, uint64_t id, const char *name
     cr_expect_arr_eq(op.text, tag, op.text_len);
 }
 
-Test(block, the_first_block_of_a_stream_of_format_1_is_read)
+static void expect_first(unsigned format)
 {
     const struct id cluster = history_id(1000), stream = history_id(1);
     const struct hash zero = {{0}};
     struct block_cursor cursor;
     struct block block;
     struct op op;
-    uint8_t *golden = golden_block("block-1-first", &block);
+    uint8_t *golden = golden_block(format, "first", &block);
 
     cr_expect(id_equal(&block.stream, &stream));
     cr_expect_eq(block.number, 1);
@@ -78,17 +82,25 @@ Test(block, the_first_block_of_a_stream_of_format_1_is_read)
     free(golden);
 }
 
-Test(block, a_later_block_of_format_1_is_read)
+Test(block, the_first_block_of_a_stream_of_each_format_is_read)
+{
+    expect_first(1);
+    expect_first(2);
+}
+
+static void expect_later(unsigned format)
 {
     struct block_cursor cursor;
     struct block block, first;
-    uint8_t *golden_first = golden_block("block-1-first", &first),
-            *golden = golden_block("block-1-next", &block);
+    uint8_t *golden_first = golden_block(format, "first", &first),
+            *golden = golden_block(format, "next", &block);
     struct op op;
 
     cr_expect(id_equal(&block.stream, &first.stream));
     cr_expect_eq(block.number, 2);
     cr_expect(hash_equal(&block.previous, &first.hash));
+    cr_expect_eq(block_covered(&first, &block), format > 1,
+                 "what the next one names is over the signature from format 2 on");
     cr_expect_eq(block.stamp_ms, 1700000001000);
     cursor = block_ops(&block);
     expect_op(&cursor, 0x14, "votes-7.a_b", 5, INT32_MIN, "");
@@ -98,12 +110,18 @@ Test(block, a_later_block_of_format_1_is_read)
     free(golden);
 }
 
-Test(block, a_stream_that_follows_another_in_format_1_names_its_end)
+Test(block, a_later_block_of_each_format_is_read)
+{
+    expect_later(1);
+    expect_later(2);
+}
+
+static void expect_second_stream(unsigned format)
 {
     const struct id stream = history_id(1);
     struct block block, before;
-    uint8_t *golden_before = golden_block("block-1-next", &before),
-            *golden = golden_block("block-1-second-stream", &block);
+    uint8_t *golden_before = golden_block(format, "next", &before),
+            *golden = golden_block(format, "second-stream", &block);
 
     cr_expect_eq(block.number, 1);
     cr_expect(id_equal(&block.origin.before.position.stream, &stream));
@@ -113,13 +131,19 @@ Test(block, a_stream_that_follows_another_in_format_1_names_its_end)
     free(golden);
 }
 
+Test(block, a_stream_that_follows_another_names_its_end_in_each_format)
+{
+    expect_second_stream(1);
+    expect_second_stream(2);
+}
+
 Test(block, the_same_counts_make_the_same_bytes_as_ever)
 {
-    static const char *const names[] = {"block-1-first", "block-1-next",
-                                        "block-1-second-stream"};
+    static const char *const names[] = {"block-2-first", "block-2-next",
+                                        "block-2-second-stream"};
     struct history h = {0};
 
-    cr_assert_eq(BLOCK_FORMAT, 1, "a new format needs new golden files, beside these");
+    cr_assert_eq(BLOCK_FORMAT, 2, "a new format needs new golden files, beside these");
     history_golden(&h, NULL);
     cr_assert_eq(h.count, 3);
     for (size_t i = 0; i < 3; i++)
@@ -173,7 +197,7 @@ static enum err decode_op(uint8_t component, const char *name, uint8_t name_len,
 
 Test(block, a_block_cut_or_continued_anywhere_is_malformed)
 {
-    static const char *const names[] = {"block-1-first", "block-1-next"};
+    static const char *const names[] = {"block-2-first", "block-2-next"};
 
     for (size_t i = 0; i < 2; i++) {
         struct block block;
@@ -193,12 +217,12 @@ Test(block, no_bit_can_change_without_the_hash_or_the_signature_telling)
 {
     struct block block;
     size_t len;
-    uint8_t *golden = golden_read(TESTS_DIR, "block-1-first", &len);
+    uint8_t *golden = golden_read(TESTS_DIR, "block-2-first", &len);
 
     for (size_t at = 0; at < len; at++) {
         golden[at] ^= 0x04;
         cr_expect(block_decode(golden, len, &crypto_real, &block) != ERR_OK ||
-                      !crypto_real.verify(block.signature, &block.hash, &key.public),
+                      !block_signed(&block, &crypto_real, &key.public),
                   "byte %zu", at);
         golden[at] ^= 0x04;
     }
@@ -209,7 +233,7 @@ Test(block, another_format_is_newer_or_none)
 {
     struct block block;
     size_t len;
-    uint8_t *golden = golden_read(TESTS_DIR, "block-1-first", &len);
+    uint8_t *golden = golden_read(TESTS_DIR, "block-2-first", &len);
 
     golden[0] = BLOCK_FORMAT + 1;
     cr_expect_eq(block_decode(golden, len, &crypto_real, &block), ERR_VERSION);

@@ -120,10 +120,11 @@ static void expect_golden(const char *name)
     free(golden);
 }
 
-Test(checkpoint, one_of_format_1_is_read_with_counters_of_each_version)
+Test(checkpoint, one_of_format_1_is_read_with_counters_and_blocks_of_each_version)
 {
     expect_golden("checkpoint-1");
     expect_golden("checkpoint-1-counter-2");
+    expect_golden("checkpoint-1-block-2");
 }
 
 Test(checkpoint, the_same_state_makes_the_same_bytes_as_ever)
@@ -135,7 +136,8 @@ Test(checkpoint, the_same_state_makes_the_same_bytes_as_ever)
     make(1);
     bytes = memory_disk_bytes(disk, FIRST, &size);
     cr_assert_eq(counter_component.version, 2, "so does a new version of a component");
-    cr_expect_eq(golden_differs(TESTS_DIR, "checkpoint-1-counter-2", bytes, size), -1);
+    cr_assert_eq(BLOCK_FORMAT, 2, "and of blocks, whose hashes are in it");
+    cr_expect_eq(golden_differs(TESTS_DIR, "checkpoint-1-block-2", bytes, size), -1);
 }
 
 /* ---- making and loading ---- */

@@ -1208,7 +1208,7 @@ Test(core, a_lost_stream_of_ours_that_comes_back_makes_no_count_durable_that_is_
     commit();
     for (size_t i = 0; i < lost.count; i++)
         cr_assert_eq(
-            core_receive(core, lost.blocks[i].bytes, lost.blocks[i].len, &record),
+            core_receive(core, lost.blocks[i].bytes, lost.blocks[i].len, false, &record),
             CORE_TAKEN);
     cr_assert_eq(core_written(core, reply, NULL), ERR_OK);
     req = req_now(2, "hits", 1);
@@ -1377,7 +1377,7 @@ static enum core_taken receive_stream(uint64_t number, struct stream_end *before
     block_put_op(&w, OP_ADD, &id, 1, "", 0);
     before->position = (struct position){head.stream, 1};
     block_seal(&w, &crypto_real, &key, &before->hash);
-    taken = core_receive(core, w.start, w.len, &record);
+    taken = core_receive(core, w.start, w.len, false, &record);
     cr_assert_eq(core_written(core, reply, NULL), ERR_OK);
     return taken;
 }

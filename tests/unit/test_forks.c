@@ -79,7 +79,7 @@ static enum core_taken receive(struct core *to, const struct history *h, size_t 
 {
     struct core_record record;
 
-    return core_receive(to, h->blocks[i].bytes, h->blocks[i].len, &record);
+    return core_receive(to, h->blocks[i].bytes, h->blocks[i].len, false, &record);
 }
 
 static void written(struct core *of)

@@ -451,9 +451,9 @@ Test(node, blocks_of_peers_leave_the_log_s_last_room_to_the_counts_it_was_promis
         gather(&req);
     }
     for (size_t i = 0; i < theirs.count && taken == CORE_TAKEN; i++) {
-        cr_assert_eq(
-            node_receive(node, theirs.blocks[i].bytes, theirs.blocks[i].len, &taken),
-            ERR_OK);
+        cr_assert_eq(node_receive(node, theirs.blocks[i].bytes, theirs.blocks[i].len,
+                                  false, &taken),
+                     ERR_OK);
         taken_count += taken == CORE_TAKEN;
     }
     cr_assert_eq(taken, CORE_GAP, "the log is full");

@@ -192,12 +192,12 @@ Test(traffic, a_message_with_as_many_blocks_as_are_allowed_is_taken_whole)
     member_free(m);
 }
 
-Test(traffic, a_message_with_more_blocks_than_are_allowed_keeps_callers_waiting_no_longer)
+Test(traffic, a_message_with_more_blocks_than_are_allowed_is_dropped_whole)
 {
     struct member *m = member_new();
 
     say_blocks(m, PEERS_BLOCKS_MAX + 1);
-    cr_assert_eq(cluster_total(m->cluster, 0, "theirs"), PEERS_BLOCKS_MAX);
+    cr_assert_eq(cluster_total(m->cluster, 0, "theirs"), 0);
     member_free(m);
 }
 
