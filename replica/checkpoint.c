@@ -37,36 +37,93 @@ static void put_header(struct writer *w, const struct wal_mark *mark, uint64_t s
     write_u64(w, own);
 }
 
-enum err checkpoint_encode(struct core *core, const struct wal_mark *mark,
-                           uint64_t number, const struct crypto *crypto,
-                           const struct key_pair *key, struct disk_make *make)
+/* ---- making ---- */
+
+struct checkpoint_draft {
+    struct core_snapshot *snapshot; /* NULL: all is encoded */
+    struct wal_mark mark;
+    uint64_t number;
+    const struct crypto *crypto;
+    const struct key_pair *key;
+    struct writer w; /* its bytes are the draft's */
+    size_t state;    /* bytes of the state; 0: it is being encoded */
+};
+
+enum err checkpoint_draft_new(struct core *core, const struct wal_mark *mark,
+                              uint64_t number, const struct crypto *crypto,
+                              const struct key_pair *key, struct checkpoint_draft **draft)
 {
-    size_t max = HEADER + core_encoded_max(core) + TRAILER, state, own;
-    uint8_t signature[SIGNATURE_BYTES], *bytes = malloc(max);
-    struct writer w = writer_of(bytes, max), header = writer_of(bytes, HEADER);
+    size_t max = HEADER + core_encoded_max(core) + TRAILER;
+    struct checkpoint_draft *d = malloc(sizeof *d);
+    enum err err;
+
+    if (d == NULL)
+        return ERR_MEMORY;
+    *d = (struct checkpoint_draft){
+        .mark = *mark, .number = number, .crypto = crypto, .key = key};
+    d->w = writer_of(malloc(max), max);
+    d->w.len = HEADER;
+    err = d->w.start != NULL ? core_snapshot_new(core, &d->snapshot) : ERR_MEMORY;
+    if (err == ERR_OK)
+        *draft = d;
+    else
+        checkpoint_draft_free(d);
+    return err;
+}
+
+void checkpoint_draft_free(struct checkpoint_draft *d)
+{
+    if (d->snapshot != NULL)
+        core_snapshot_free(d->snapshot);
+    free(d->w.start);
+    free(d);
+}
+
+/* What stands around the two parts, but for what is hashed. */
+static void frame(struct checkpoint_draft *d)
+{
+    struct writer header = writer_of(d->w.start, HEADER);
+
+    put_header(&header, &d->mark, d->state, d->w.len - HEADER - d->state);
+    write_bytes(&d->w, d->key->public.byte, PUBLIC_KEY_BYTES);
+}
+
+/* Hashing some 50 bytes per counter twice, and reading what was just written, would keep callers waiting. */
+static void complete(void *arg)
+{
+    struct checkpoint_draft *d = arg;
+    uint8_t signature[SIGNATURE_BYTES];
     struct hash hash;
 
-    if (bytes == NULL)
-        return ERR_MEMORY;
-    w.len = HEADER;
-    core_encode_state(core, &w);
-    state = w.len - HEADER;
-    core_encode_own(core, &w);
-    own = w.len - HEADER - state;
-    if (w.full) {
-        free(bytes);
-        return ERR_MEMORY;
+    d->crypto->hash(&hash, d->w.start + HEADER, d->state);
+    d->crypto->sign(signature, &hash, d->key);
+    write_bytes(&d->w, signature, sizeof signature);
+    d->crypto->hash(&hash, d->w.start, d->w.len);
+    write_bytes(&d->w, hash.byte, sizeof hash.byte);
+    assert(!d->w.full);
+}
+
+enum err checkpoint_draft_step(struct checkpoint_draft *d, size_t items,
+                               struct disk_make *make)
+{
+    size_t len;
+
+    if (d->state == 0) {
+        if (core_snapshot_state(d->snapshot, &d->w, items))
+            d->state = d->w.len - HEADER;
+        return d->w.full ? ERR_MEMORY : ERR_AGAIN;
     }
-    put_header(&header, mark, state, own);
-    crypto->hash(&hash, bytes + HEADER, state);
-    crypto->sign(signature, &hash, key);
-    write_bytes(&w, key->public.byte, PUBLIC_KEY_BYTES);
-    write_bytes(&w, signature, sizeof signature);
-    crypto->hash(&hash, bytes, w.len);
-    write_bytes(&w, hash.byte, sizeof hash.byte);
-    assert(!w.full);
-    *make = (struct disk_make){.bytes = bytes, .len = w.len, .size = w.len};
-    checkpoint_name(number, make->name);
+    if (!core_snapshot_own(d->snapshot, &d->w, items))
+        return d->w.full ? ERR_MEMORY : ERR_AGAIN;
+    core_snapshot_free(d->snapshot);
+    d->snapshot = NULL;
+    frame(d);
+    if (d->w.full)
+        return ERR_MEMORY;
+    len = d->w.len + SIGNATURE_BYTES + HASH_BYTES;
+    *make = (struct disk_make){
+        .bytes = d->w.start, .len = len, .size = len, .complete = complete, .arg = d};
+    checkpoint_name(d->number, make->name);
     return ERR_OK;
 }
 

@@ -26,11 +26,21 @@ struct checkpoint {
 
 void checkpoint_name(uint64_t number, char name[DISK_NAME_MAX + 1]);
 
-/* Encode core's state as of mark, sign it, and fill in *make but for its start. make->bytes is the
- * caller's, to be freed when the make has ended. ERR_MEMORY. */
-enum err checkpoint_encode(struct core *core, const struct wal_mark *mark,
-                           uint64_t number, const struct crypto *crypto,
-                           const struct key_pair *key, struct disk_make *make);
+/* A checkpoint that is being encoded, in pieces: counting goes on between them. */
+struct checkpoint_draft;
+
+/* Of core's state as of mark, which is now: nothing may be gathered or unwritten. crypto and key must outlive the draft,
+ * and so must core. ERR_MEMORY. */
+enum err checkpoint_draft_new(struct core *core, const struct wal_mark *mark,
+                              uint64_t number, const struct crypto *crypto,
+                              const struct key_pair *key,
+                              struct checkpoint_draft **draft);
+/* At most so many items or requests more. ERR_OK: it is all encoded, and *make is the file to be made, whose bytes are the
+ * draft's: hashing and signing them is left to make->complete(). ERR_AGAIN: there is more. ERR_MEMORY. */
+enum err checkpoint_draft_step(struct checkpoint_draft *draft, size_t items,
+                               struct disk_make *make);
+/* Not while its file is being made. */
+void checkpoint_draft_free(struct checkpoint_draft *draft);
 
 /* The numbers of the files there are, newest first, at most `max`; *count is how many there are in all.
  * ERR_IO. */

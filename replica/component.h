@@ -32,6 +32,7 @@ struct item {
     int64_t reserved; /* admitted here, not yet applied */
     uint64_t mark;    /* for the core, which gathers ops by item; see core.c */
     uint32_t group;   /* likewise */
+    uint32_t rank;    /* its place among what was encoded last; from 0 */
     uint8_t key_len;
     bool applied; /* something was; until then it exists for its reservation only */
     const char *key;
@@ -64,18 +65,27 @@ struct component {
     const struct item *(*find)(const void *state, const char *key, size_t key_len);
     /* Items that there are, those that only have reservations included. */
     size_t (*count)(const void *state);
-    /* Items with something applied in the order of their keys' bytes. *count of them; the array is the
-     * component's, good until the next change. NULL without memory. */
-    struct item **(*sorted)(void *state, size_t *count);
+    /* Items in the order of their keys' bytes, those that only have reservations included: the first that is not
+     * below key (past: that is above it), and the one behind another; NULL: none. */
+    struct item *(*first_from)(void *state, const char *key, size_t key_len, bool past);
+    struct item *(*next)(const struct item *item);
 
     /* A digest of what is applied: the same wherever the state is the same, whatever way it came about, and kept
-     * up at little cost, so that peers can compare theirs with every message. hash: the core's. */
+     * up at little cost, so that peers can compare theirs with every message. hash: the core's. What changed since the
+     * last one is hashed then; prepare_digest() does so ahead, until at most `left` items are to be. */
+    void (*prepare_digest)(void *state, void (*hash)(struct hash *, const void *, size_t),
+                           size_t left);
     void (*digest)(void *state, void (*hash)(struct hash *, const void *, size_t),
                    struct hash *digest);
 
     /* The canonical encoding: equal states have equal bytes. encoded_max(): what it takes at most. */
     size_t (*encoded_max)(void *state);
     void (*encode)(void *state, struct writer *w);
+    /* The same in pieces, as of the moment when it began, whatever is admitted and applied meanwhile. step() takes at
+     * most so many items further, says in `rank` which was which, and returns true once it is through; it
+     * ends the snapshot, and there is one at a time. What is applied to an item that it has not come to costs a copy. */
+    void (*snapshot_begin)(void *state);
+    bool (*snapshot_step)(void *state, struct writer *w, size_t items);
     /* Into a fresh state. ERR_MALFORMED, ERR_VERSION, ERR_MEMORY. */
     enum err (*decode)(void *state, struct reader *r, unsigned version);
 };

@@ -307,29 +307,16 @@ static json_t *do_peers(const struct control_view *view, const json_t *request)
 
 /* ---- counters ---- */
 
-static int name_order(const struct item *item, const char *name, size_t len)
+/* The first item that is not below name; past: nor equal to it. */
+static const struct item *first_from(const struct control_view *view, const char *name,
+                                     bool past)
 {
-    size_t shorter = item->key_len < len ? item->key_len : len;
-    int order = memcmp(item->key, name, shorter);
-
-    return order != 0 ? order : (int)item->key_len - (int)len;
+    return core_item_from(view->core, &counter_component, name, strlen(name), past);
 }
 
-/* The index of the first item that is not below name; past: nor equal to it. */
-static size_t first_from(struct item **items, size_t count, const char *name, bool past)
+static const struct item *next(const struct item *item)
 {
-    size_t low = 0, len = strlen(name);
-
-    while (low < count) {
-        size_t middle = low + (count - low) / 2;
-        int order = name_order(items[middle], name, len);
-
-        if (order < 0 || (past && order == 0))
-            low = middle + 1;
-        else
-            count = middle;
-    }
-    return low;
+    return counter_component.next(item);
 }
 
 static json_t *json_counter(const struct item *item)
@@ -342,19 +329,20 @@ static json_t *json_counter(const struct item *item)
     return counter;
 }
 
-static json_t *no_such_counter(struct item **items, size_t count, const char *name)
+static json_t *no_such_counter(const struct control_view *view, const char *name)
 {
+    const struct item *item = first_from(view, "", false);
     struct nearest near = nearest_to(name);
     char known[NAME_MAX_BYTES + 1], best[NAME_MAX_BYTES + 1];
 
     /* Looking at all of a million names would keep callers waiting. */
-    for (size_t i = 0; i < count && i < CONTROL_PAGE_MAX; i++) {
+    for (size_t i = 0; item != NULL && i < CONTROL_PAGE_MAX; i++, item = next(item)) {
         const char *before = near.best;
 
-        if (!items[i]->applied)
+        if (!item->applied)
             continue;
-        memcpy(known, items[i]->key, items[i]->key_len);
-        known[items[i]->key_len] = '\0';
+        memcpy(known, item->key, item->key_len);
+        known[item->key_len] = '\0';
         nearest_try(&near, known);
         if (near.best != before)
             near.best = memcpy(best, known, sizeof best);
@@ -370,29 +358,25 @@ static json_t *no_such_counter(struct item **items, size_t count, const char *na
 }
 
 /* NULL: nothing was ever counted under that name. */
-static const struct item *find_item(struct item **items, size_t count, const char *name)
+static const struct item *find_item(const struct control_view *view, const char *name)
 {
-    size_t at = first_from(items, count, name, false);
+    const struct item *item = first_from(view, name, false);
 
-    if (at == count || name_order(items[at], name, strlen(name)) != 0)
+    if (item == NULL || item->key_len != strlen(name) ||
+        memcmp(item->key, name, item->key_len) != 0)
         return NULL;
-    return items[at]->applied ? items[at] : NULL;
+    return item->applied ? item : NULL;
 }
 
 static json_t *do_get(const struct control_view *view, const json_t *request)
 {
     const char *name = json_string_value(json_object_get(request, "name"));
-    struct item **items;
     const struct item *item;
-    size_t count;
 
     if (name == NULL || !name_valid(name, strlen(name)))
         return sentence("expected a counter's name: 1 to 64 letters, digits and ._-");
-    items = core_items(view->core, &counter_component, &count);
-    if (items == NULL)
-        return NULL;
-    item = find_item(items, count, name);
-    return item != NULL ? json_counter(item) : no_such_counter(items, count, name);
+    item = find_item(view, name);
+    return item != NULL ? json_counter(item) : no_such_counter(view, name);
 }
 
 /* Whether a member of the request is a text that fits a name; "" where it is not there. */
@@ -410,20 +394,18 @@ struct page {
     bool all; /* those that are retired, too */
 };
 
-static json_t *page(struct item **items, size_t count, size_t at, const struct page *p)
+static json_t *page(const struct item *item, const struct page *p)
 {
     enum { LOOKED_AT = 16 * CONTROL_PAGE_MAX }; /* most: callers wait meanwhile */
     json_t *list = json_array(), *reply;
-    size_t len = strlen(p->prefix), end = at + LOOKED_AT;
+    size_t len = strlen(p->prefix), looked_at = 0;
     const struct item *last = NULL;
     bool more = false;
 
-    for (; at < count && !more; at++) {
-        const struct item *item = items[at];
-
+    for (; item != NULL; item = next(item)) {
         if (item->key_len < len || memcmp(item->key, p->prefix, len) != 0)
             break;
-        more = json_array_size(list) == p->limit || at == end;
+        more = json_array_size(list) == p->limit || looked_at++ == LOOKED_AT;
         if (more)
             break;
         last = item;
@@ -443,19 +425,15 @@ static json_t *page(struct item **items, size_t count, size_t at, const struct p
 static json_t *counters_named(const struct control_view *view, const json_t *names)
 {
     json_t *list, *value;
-    struct item **items;
-    size_t count, i;
+    size_t i;
 
     if (!json_is_array(names) || json_array_size(names) > CONTROL_NAMES_MAX)
         return sentence("expected at most 500 names");
-    items = core_items(view->core, &counter_component, &count);
-    if (items == NULL)
-        return NULL;
     list = json_array();
     json_array_foreach(names, i, value)
     {
         const char *name = json_string_value(value);
-        const struct item *item = name == NULL ? NULL : find_item(items, count, name);
+        const struct item *item = name == NULL ? NULL : find_item(view, name);
 
         if (item != NULL)
             json_array_append_new(list, json_counter(item));
@@ -470,8 +448,7 @@ static json_t *do_counters(const struct control_view *view, const json_t *reques
     json_int_t limit = wanted == NULL ? CONTROL_PAGE_MAX : json_integer_value(wanted);
     struct page p = {.all = json_is_true(json_object_get(request, "all"))};
     const char *after;
-    struct item **items;
-    size_t count, from, past;
+    bool past;
 
     if (names != NULL)
         return counters_named(view, names);
@@ -479,13 +456,9 @@ static json_t *do_counters(const struct control_view *view, const json_t *reques
         return sentence("expected a limit from 1 to 1000");
     if (!text_of(request, "prefix", &p.prefix) || !text_of(request, "after", &after))
         return sentence("expected texts of at most 64 bytes as prefix and after");
-    items = core_items(view->core, &counter_component, &count);
-    if (items == NULL)
-        return NULL;
     p.limit = (size_t)limit;
-    from = first_from(items, count, p.prefix, false);
-    past = *after == '\0' ? 0 : first_from(items, count, after, true);
-    return page(items, count, from > past ? from : past, &p);
+    past = strcmp(after, p.prefix) >= 0 && *after != '\0';
+    return page(first_from(view, past ? after : p.prefix, past), &p);
 }
 
 /* ---- retire ---- */
@@ -506,8 +479,6 @@ static json_t *do_retire(const struct control_view *view, const json_t *request)
                                          json_is_true(json_object_get(request, "undo"))};
     bool before;
     enum status status;
-    struct item **items;
-    size_t count;
 
     if (name == NULL || !name_valid(name, strlen(name)))
         return sentence("expected a counter's name: 1 to 64 letters, digits and ._-");
@@ -515,12 +486,9 @@ static json_t *do_retire(const struct control_view *view, const json_t *request)
         return sentence("expected a reason of at most 64 bytes");
     if (view->about.retire.run == NULL)
         return sentence("the node is not running: its files are left as they are");
-    items = core_items(view->core, &counter_component, &count);
-    if (items == NULL)
-        return NULL;
-    item = find_item(items, count, name);
+    item = find_item(view, name);
     if (item == NULL)
-        return no_such_counter(items, count, name);
+        return no_such_counter(view, name);
     before = item_hidden(item);
     wanted.name = name;
     wanted.name_len = (uint8_t)strlen(name);

@@ -11,6 +11,9 @@
 #include "replica/waits.h"
 
 /* Ops of one block, at most. */
+/* Items that may have changed since the last digest: hashing them takes a few milliseconds. */
+enum { DIGEST_BEHIND = 4096 };
+
 enum { GATHER_MAX = BLOCK_MAX / (BLOCK_OP_MAX - TAG_MAX_BYTES) };
 
 /* An op that waits for its block; those of one item are linked in their order. */
@@ -60,7 +63,8 @@ struct core {
     bool
         adopting; /* requests come from the old core: those of blocks are not remembered */
     bool stream_lost;
-    struct id stopped; /* see core_adopt_stopped() */
+    struct id stopped;              /* see core_adopt_stopped() */
+    struct core_snapshot *snapshot; /* under way; NULL: none */
 
     struct waits unwritten_waits; /* for core_written() */
 
@@ -224,6 +228,14 @@ static enum err apply_ops(struct core *core, const struct stream *stream,
     return ERR_OK;
 }
 
+/* So that whoever asks for the digest keeps nobody waiting. */
+static void prepare_digest(struct core *core)
+{
+    for (size_t i = 0; i < COMPONENT_COUNT; i++)
+        components[i]->prepare_digest(core->state[i], core->config.crypto->hash,
+                                      DIGEST_BEHIND);
+}
+
 static enum err apply_block(struct core *core, const struct block *block, bool here)
 {
     struct stream *stream;
@@ -241,6 +253,7 @@ static enum err apply_block(struct core *core, const struct block *block, bool h
     if (stream->taken.position.number < block->number)
         stream->taken = stream->end;
     core->open = core->open || here;
+    prepare_digest(core);
     if (MUTANT(resume_stream) && stream->own > 0 && !here) {
         core->config.stream = block->stream;
         core->sealed_end = stream->end;
@@ -1285,53 +1298,163 @@ enum err core_decode_state(struct core *core, struct reader *r)
 }
 
 /* Items are named by their place in the order of keys, which a checkpoint's state has too. */
-static bool number_items(struct core *core)
+static void rank_items(struct core *core)
 {
-    core->group_mark++; /* `group` is the gathering's, which is empty. */
     for (size_t i = 0; i < COMPONENT_COUNT; i++) {
-        size_t count;
-        struct item **items = components[i]->sorted(core->state[i], &count);
+        const struct component *component = components[i];
+        struct item *item = component->first_from(core->state[i], "", 0, false);
         uint32_t applied = 0;
 
-        if (items == NULL)
-            return false;
-        for (size_t j = 0; j < count; j++)
-            if (items[j]->applied)
-                items[j]->group = applied++;
+        for (; item != NULL; item = component->next(item))
+            if (item->applied)
+                item->rank = applied++;
     }
-    return true;
+}
+
+/* All but the requests, of which there are so many. */
+static void encode_own_head(const struct core *core, struct writer *w, size_t requests)
+{
+    struct own_place reach = requests_reach(core->requests);
+
+    if (MUTANT(forget_reach))
+        reach = (struct own_place){0};
+    streams_encode_own(&core->streams, w);
+    write_varint(w, reach.stream);
+    write_varint(w, reach.number);
+    write_varint(w, requests);
+}
+
+static void encode_request(const struct request *request, struct writer *w)
+{
+    write_bytes(w, request->id.byte, ID_BYTES);
+    write_varint(w, request->item->rank);
+    write_svarint(w, request->value);
+    write_svarint(w, request->number);
+    write_varint(w, request->place.stream);
+    write_varint(w, request->place.number);
+}
+
+static void encode_joins(bool joins, struct writer *w)
+{
+    if (joins)
+        write_u8(w, 1);
 }
 
 void core_encode_own(struct core *core, struct writer *w)
 {
-    struct own_place reach = requests_reach(core->requests);
     size_t count = requests_count(core->requests);
 
-    if (MUTANT(forget_requests))
-        count = 0;
-    if (MUTANT(forget_reach))
-        reach = (struct own_place){0};
+    assert(core->snapshot == NULL); /* Which goes by the ranks. */
+    rank_items(core);
+    encode_own_head(core, w, count);
+    for (size_t i = 0; i < count; i++)
+        encode_request(requests_at(core->requests, i), w);
+    encode_joins(core->joins, w);
+}
 
-    if (!number_items(core)) {
-        w->full = true;
-        return;
-    }
-    streams_encode_own(&core->streams, w);
-    write_varint(w, reach.stream);
-    write_varint(w, reach.number);
-    write_varint(w, count);
-    for (size_t i = 0; i < count; i++) {
-        const struct request *request = requests_at(core->requests, i);
+/* ---- the same in pieces ---- */
 
-        write_bytes(w, request->id.byte, ID_BYTES);
-        write_varint(w, request->item->group);
-        write_svarint(w, request->value);
-        write_svarint(w, request->number);
-        write_varint(w, request->place.stream);
-        write_varint(w, request->place.number);
+struct core_snapshot {
+    struct core *core;
+    struct writer state, own; /* what is encoded at once; its bytes are the snapshot's */
+    size_t component;         /* that comes next */
+    bool begun;               /* its number and version stand there */
+    struct request *requests;
+    size_t request_count, next_request;
+    bool joins;
+};
+
+/* Streams are few: they change with the starts of nodes, not with what is counted. */
+static enum err encode_heads(struct core_snapshot *s)
+{
+    size_t max = 64 + streams_encoded_max(&s->core->streams);
+
+    s->state = writer_of(malloc(max), max);
+    s->own = writer_of(malloc(max), max);
+    if (s->state.start == NULL || s->own.start == NULL)
+        return ERR_MEMORY;
+    write_bytes(&s->state, s->core->config.cluster.byte, ID_BYTES);
+    streams_encode(&s->core->streams, &s->state);
+    write_u8(&s->state, COMPONENT_COUNT);
+    encode_own_head(s->core, &s->own, s->request_count);
+    return s->state.full || s->own.full ? ERR_MEMORY : ERR_OK;
+}
+
+static enum err copy_requests(struct core_snapshot *s)
+{
+    const struct requests *requests = s->core->requests;
+
+    s->request_count = MUTANT(forget_requests) ? 0 : requests_count(requests);
+    if (s->request_count == 0)
+        return ERR_OK;
+    s->requests = malloc(s->request_count * sizeof *s->requests);
+    if (s->requests == NULL)
+        return ERR_MEMORY;
+    requests_copy(requests, s->requests);
+    return ERR_OK;
+}
+
+enum err core_snapshot_new(struct core *core, struct core_snapshot **snapshot)
+{
+    struct core_snapshot *s = calloc(1, sizeof *s);
+    enum err err;
+
+    assert(core->gathered_count == 0 && core->unwritten_len == 0);
+    assert(core->snapshot == NULL);
+    if (s == NULL)
+        return ERR_MEMORY;
+    s->core = core;
+    s->joins = core->joins;
+    err = copy_requests(s);
+    if (err == ERR_OK)
+        err = encode_heads(s);
+    if (err != ERR_OK) {
+        core_snapshot_free(s);
+        return err;
     }
-    if (core->joins)
-        write_u8(w, 1);
+    for (size_t i = 0; i < COMPONENT_COUNT; i++)
+        components[i]->snapshot_begin(core->state[i]);
+    core->snapshot = *snapshot = s;
+    return ERR_OK;
+}
+
+void core_snapshot_free(struct core_snapshot *s)
+{
+    if (s->core->snapshot == s)
+        s->core->snapshot = NULL;
+    free((void *)s->state.start);
+    free((void *)s->own.start);
+    free(s->requests);
+    free(s);
+}
+
+bool core_snapshot_state(struct core_snapshot *s, struct writer *w, size_t items)
+{
+    const struct component *component;
+
+    if (s->component == 0 && !s->begun)
+        write_bytes(w, s->state.start, s->state.len);
+    component = components[s->component];
+    if (!s->begun) {
+        write_u8(w, component->number);
+        write_varint(w, component->version);
+    }
+    s->begun = !component->snapshot_step(s->core->state[s->component], w, items);
+    s->component += !s->begun;
+    return s->component == COMPONENT_COUNT;
+}
+
+bool core_snapshot_own(struct core_snapshot *s, struct writer *w, size_t items)
+{
+    assert(s->component == COMPONENT_COUNT);
+    if (s->next_request == 0)
+        write_bytes(w, s->own.start, s->own.len);
+    for (; s->next_request < s->request_count && items > 0; items--)
+        encode_request(&s->requests[s->next_request++], w);
+    if (s->next_request < s->request_count)
+        return false;
+    encode_joins(s->joins, w);
+    return true;
 }
 
 /* Whether a block stands there, or it is before everything. */
@@ -1345,17 +1468,27 @@ static bool place_held(const struct core *core, struct own_place place)
            place.number <= s->own[place.stream - 1]->end.position.number;
 }
 
+/* All of `count` counters; the caller's. NULL without memory. */
+static struct item **items_in_order(struct core *core, size_t count)
+{
+    const size_t c = component_index(counter_component.number);
+    struct item **list = malloc((count + 1) * sizeof(struct item *)), **to = list;
+    struct item *item = counter_component.first_from(core->state[c], "", 0, false);
+
+    for (; list != NULL && item != NULL; item = counter_component.next(item))
+        *to++ = item;
+    return list;
+}
+
 enum err core_decode_own(struct core *core, struct reader *r)
 {
     const size_t c = component_index(counter_component.number);
     struct own_place reach;
-    size_t items;
-    struct item **list = counter_component.sorted(core->state[c], &items);
-    enum err err = streams_decode_own(&core->streams, r);
+    size_t items = counter_component.count(core->state[c]);
+    struct item **list = items_in_order(core, items);
+    enum err err = list != NULL ? streams_decode_own(&core->streams, r) : ERR_MEMORY;
     uint64_t count;
 
-    if (list == NULL)
-        return ERR_MEMORY;
     reach.stream = read_varint(r);
     reach.number = read_varint(r);
     count = read_varint(r);
@@ -1372,11 +1505,14 @@ enum err core_decode_own(struct core *core, struct reader *r)
         request.place.stream = read_varint(r);
         request.place.number = read_varint(r);
         /* A repeat of what is not written waits for that; it must not wait for ever. */
-        if (r->bad || item >= items || !place_held(core, request.place))
-            return ERR_MALFORMED;
+        if (r->bad || item >= items || !place_held(core, request.place)) {
+            err = ERR_MALFORMED;
+            break;
+        }
         request.item = list[item];
         requests_add(core->requests, &request);
     }
+    free(list);
     core->joins = err == ERR_OK && r->left > 0;
     if (core->joins && read_u8(r) != 1)
         return ERR_MALFORMED;
@@ -1709,8 +1845,9 @@ const struct streams *core_streams(const struct core *core)
     return &core->streams;
 }
 
-struct item **core_items(struct core *core, const struct component *component,
-                         size_t *count)
+struct item *core_item_from(struct core *core, const struct component *component,
+                            const char *key, size_t key_len, bool past)
 {
-    return component->sorted(core->state[component_index(component->number)], count);
+    return component->first_from(core->state[component_index(component->number)], key,
+                                 key_len, past);
 }

@@ -243,6 +243,19 @@ void core_encode_own(struct core *core, struct writer *w);
 /* Into a new core. ERR_MALFORMED, ERR_VERSION, ERR_MEMORY. */
 enum err core_decode_state(struct core *core, struct reader *r);
 enum err core_decode_own(struct core *core, struct reader *r);
+
+/* The same encodings as of the moment of core_snapshot_new(), in pieces, so that a million counters keep nobody waiting:
+ * between two pieces everything may go on but core_encode_own(), core_take_over() and a second snapshot. A counter that
+ * changes before the snapshot has come to it is copied first. At the beginning nothing may be gathered or
+ * unwritten; that takes the time of copying the requests. */
+struct core_snapshot;
+/* ERR_MEMORY. Free it before the core. */
+enum err core_snapshot_new(struct core *core, struct core_snapshot **snapshot);
+void core_snapshot_free(struct core_snapshot *s);
+/* At most so many items or requests more, into as many bytes in all as core_encoded_max() said at the beginning. True:
+ * all of it is there. First the whole state, then the own part. */
+bool core_snapshot_state(struct core_snapshot *s, struct writer *w, size_t items);
+bool core_snapshot_own(struct core_snapshot *s, struct writer *w, size_t items);
 /* Whose own part that was. Another node's, as where a backup was restored under a new key, is forgotten: its streams
  * are held and are not this node's, and what was asked of it was not asked here. A core without a key only looks.
  * ERR_MEMORY. */
@@ -295,9 +308,9 @@ struct core_figures {
 void core_figures(const struct core *core, struct core_figures *figures);
 /* Good until the next block. */
 const struct streams *core_streams(const struct core *core);
-/* Items of a component in the order of their keys, those that only have reservations included; *count
- * of them. Good until the next count. NULL without memory. */
-struct item **core_items(struct core *core, const struct component *component,
-                         size_t *count);
+/* The first item of a component, in the order of keys, that is not below key; past: that is above it. component->next()
+ * goes on from there. NULL: there is none. */
+struct item *core_item_from(struct core *core, const struct component *component,
+                            const char *key, size_t key_len, bool past);
 
 #endif

@@ -6,6 +6,7 @@
 
 /* A full table must not end the process behind our back: no memory is reported. */
 #define HASH_NONFATAL_OOM 1
+#include <bsd/sys/tree.h>
 #include <uthash.h>
 
 #include "replica/component.h"
@@ -22,9 +23,19 @@ enum {
 static const int64_t total_max = INT64_C(1) << 62;
 static const int64_t amount_max = INT64_C(1) << 31;
 
+/* What is encoded of a counter. */
+struct value {
+    int64_t total;
+    struct retirement retirement;
+    bool applied;
+};
+
 struct counter {
     struct item item; /* first, so that an item's address is its counter's */
     UT_hash_handle hh;
+    RB_ENTRY(counter) order;
+    /* As of the snapshot under way, where it was changed before that came to it; else NULL. */
+    struct value *before;
     struct counter *dirty_next; /* of those that changed since the last digest */
     int64_t digested_total;     /* as the digest has it */
     struct retirement digested_retirement;
@@ -32,16 +43,39 @@ struct counter {
     char name[];
 };
 
+RB_HEAD(order, counter);
+
 struct counters {
-    struct counter *table;
-    size_t count, admitted_max;
-    /* All counters; the first sorted_count stand in the order of their names. Only a checkpoint
-     * needs the order, so new ones are merged in there and cost nothing on the way. */
-    struct item **list;
-    size_t sorted_count, list_size;
+    struct counter *table; /* by name */
+    /* In the order of their names. Kept at every new name: sorting a million of them would keep callers waiting. */
+    struct order order;
+    size_t count, applied, admitted_max;
+    /* The snapshot: what it comes to next, NULL: it is through; its items, and which of them comes next. */
+    struct counter *next;
+    size_t snapshot_items;
+    uint32_t rank;
+    bool snapshot, counted; /* is one under way; has it said how many there are */
     struct counter *dirty;
+    size_t dirty_count;
     uint64_t digest[HASH_BYTES / 8]; /* the sum of all counters' hashes, modulo 2^256 */
 };
+
+static int name_order(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+
+    return order != 0 ? order : (int)a_len - (int)b_len;
+}
+
+static int counter_order(const struct counter *a, const struct counter *b)
+{
+    return name_order(a->name, a->item.key_len, b->name, b->item.key_len);
+}
+
+/* As RB_GENERATE_STATIC(), which says __unused: libbsd's, and not known to a program of glibc's. */
+#define ORDER_ATTRIBUTES __attribute__((unused)) static
+RB_PROTOTYPE_INTERNAL(order, counter, order, counter_order, ORDER_ATTRIBUTES)
+RB_GENERATE_INTERNAL(order, counter, order, counter_order, ORDER_ATTRIBUTES)
 
 static void *counter_create(size_t items_max)
 {
@@ -56,10 +90,14 @@ static void counter_destroy(void *state)
 {
     struct counters *c = state;
 
+    struct counter *counter = c->table, *next;
+
     HASH_CLEAR(hh, c->table);
-    for (size_t i = 0; i < c->count; i++)
-        free(c->list[i]);
-    free(c->list);
+    for (; counter != NULL; counter = next) {
+        next = counter->hh.next;
+        free(counter->before);
+        free(counter);
+    }
     free(c);
 }
 
@@ -71,24 +109,10 @@ static struct counter *lookup(const struct counters *c, const char *name, size_t
     return found;
 }
 
-static bool list_grow(struct counters *c)
-{
-    size_t size = c->list_size == 0 ? 64 : 2 * c->list_size;
-    struct item **list = realloc(c->list, size * sizeof *list);
-
-    if (list == NULL)
-        return false;
-    c->list = list;
-    c->list_size = size;
-    return true;
-}
-
 static struct counter *counter_add(struct counters *c, const char *name, uint8_t len)
 {
     struct counter *new;
 
-    if (c->count == c->list_size && !list_grow(c))
-        return NULL;
     new = calloc(1, sizeof *new + len);
     if (new == NULL)
         return NULL;
@@ -100,7 +124,8 @@ static struct counter *counter_add(struct counters *c, const char *name, uint8_t
         free(new);
         return NULL;
     }
-    c->list[c->count++] = &new->item;
+    RB_INSERT(order, &c->order, new);
+    c->count++;
     return new;
 }
 
@@ -156,6 +181,13 @@ static enum status counter_admit(void *state, const struct op *op, struct item *
     return STATUS_FINAL;
 }
 
+static struct value value_of(const struct counter *counter)
+{
+    return (struct value){.total = counter->item.total,
+                          .retirement = counter->item.retirement,
+                          .applied = counter->item.applied};
+}
+
 static void touch(struct counters *c, struct counter *counter)
 {
     if (counter->dirty)
@@ -163,6 +195,27 @@ static void touch(struct counters *c, struct counter *counter)
     counter->dirty = true;
     counter->dirty_next = c->dirty;
     c->dirty = counter;
+    c->dirty_count++;
+}
+
+/* Before a counter is changed: a snapshot that is still to come to it takes it as it is now. */
+static bool keep_for_snapshot(const struct counters *c, struct counter *counter)
+{
+    if (!c->snapshot || counter->before != NULL || c->next == NULL ||
+        counter_order(counter, c->next) < 0 ||
+        (MUTANT(encode_later) && counter->item.applied))
+        return true;
+    counter->before = malloc(sizeof *counter->before);
+    if (counter->before == NULL)
+        return false;
+    *counter->before = value_of(counter);
+    return true;
+}
+
+static void set_applied(struct counters *c, struct counter *counter)
+{
+    c->applied += !counter->item.applied;
+    counter->item.applied = true;
 }
 
 static bool retirement_before(const struct retirement *a, const struct retirement *b)
@@ -191,14 +244,14 @@ static struct item *counter_apply(void *state, const struct op *op, bool admitte
 
     if (counter == NULL)
         counter = counter_add(c, op->key, op->key_len);
-    if (counter == NULL)
+    if (counter == NULL || !keep_for_snapshot(c, counter))
         return NULL;
     /* Unsigned: wrapping is at least the same on every node. */
     counter->item.total =
         (int64_t)((uint64_t)counter->item.total + (uint64_t)op_amount(op));
     if (op->kind != OP_ADD)
         retire(&counter->item.retirement, op);
-    counter->item.applied = true;
+    set_applied(c, counter);
     touch(c, counter);
     if (admitted)
         counter->item.reserved -= op_amount(op);
@@ -212,56 +265,35 @@ static const struct item *counter_find(const void *state, const char *key, size_
     return counter != NULL && counter->item.applied ? &counter->item : NULL;
 }
 
-static int item_order(const struct item *a, const struct item *b)
-{
-    size_t shorter = a->key_len < b->key_len ? a->key_len : b->key_len;
-    int order = memcmp(a->key, b->key, shorter);
-
-    return order != 0 ? order : (int)a->key_len - (int)b->key_len;
-}
-
-static int pointer_order(const void *a, const void *b)
-{
-    return item_order(*(struct item *const *)a, *(struct item *const *)b);
-}
-
-/* Sort the new ones and merge them, from the back, into the sorted ones before them. */
-static bool list_sort(struct counters *c)
-{
-    size_t fresh = c->count - c->sorted_count, left = c->sorted_count;
-    struct item **new;
-
-    if (fresh == 0)
-        return true;
-    new = malloc(fresh * sizeof *new);
-    if (new == NULL)
-        return false;
-    memcpy(new, c->list + c->sorted_count, fresh * sizeof *new);
-    qsort(new, fresh, sizeof *new, pointer_order);
-    for (size_t to = c->count; fresh > 0; to--) {
-        if (left > 0 && item_order(c->list[left - 1], new[fresh - 1]) > 0)
-            c->list[to - 1] = c->list[--left];
-        else
-            c->list[to - 1] = new[--fresh];
-    }
-    free(new);
-    c->sorted_count = c->count;
-    return true;
-}
-
 static size_t counter_count(const void *state)
 {
     return ((const struct counters *)state)->count;
 }
 
-static struct item **counter_sorted(void *state, size_t *count)
+static struct item *counter_first_from(void *state, const char *key, size_t key_len,
+                                       bool past)
 {
     struct counters *c = state;
+    struct counter *at = RB_ROOT(&c->order), *found = NULL;
 
-    *count = c->count;
-    if (c->count == 0 && c->list_size == 0 && !list_grow(c))
-        return NULL;
-    return list_sort(c) ? c->list : NULL;
+    while (at != NULL) {
+        int order = name_order(at->name, at->item.key_len, key, key_len);
+
+        if (order > 0 || (order == 0 && !past)) {
+            found = at;
+            at = RB_LEFT(at, order);
+        } else
+            at = RB_RIGHT(at, order);
+    }
+    return found != NULL ? &found->item : NULL;
+}
+
+static struct item *counter_next(const struct item *item)
+{
+    /* const is the looker's; the macro has no use for the tree. */
+    struct counter *next = RB_NEXT(order, NULL, (struct counter *)(uintptr_t)item);
+
+    return next != NULL ? &next->item : NULL;
 }
 
 /* A counter's part of the digest: the hash of its name, total and retirement, as little-endian words. */
@@ -304,27 +336,45 @@ static void digest_add(uint64_t sum[HASH_BYTES / 8], const uint64_t part[HASH_BY
     }
 }
 
+static void digest_one(struct counters *c, struct counter *counter,
+                       void (*hash)(struct hash *, const void *, size_t))
+{
+    uint64_t part[HASH_BYTES / 8];
+
+    if (counter->digested) {
+        digest_part(counter, counter->digested_total, &counter->digested_retirement, hash,
+                    part);
+        digest_add(c->digest, part, true);
+    }
+    digest_part(counter, counter->item.total, &counter->item.retirement, hash, part);
+    digest_add(c->digest, part, false);
+    counter->digested_total = counter->item.total;
+    counter->digested_retirement = counter->item.retirement;
+    counter->digested = true;
+    counter->dirty = false;
+}
+
+static void counter_prepare_digest(void *state,
+                                   void (*hash)(struct hash *, const void *, size_t),
+                                   size_t left)
+{
+    struct counters *c = state;
+
+    for (; c->dirty_count > left; c->dirty_count--) {
+        struct counter *counter = c->dirty;
+
+        c->dirty = counter->dirty_next;
+        digest_one(c, counter, hash);
+    }
+}
+
 static void counter_digest(void *state, void (*hash)(struct hash *, const void *, size_t),
                            struct hash *digest)
 {
     struct counters *c = state;
-    uint64_t part[HASH_BYTES / 8];
     struct writer w = writer_of(digest->byte, sizeof digest->byte);
 
-    for (struct counter *counter; (counter = c->dirty) != NULL;) {
-        if (counter->digested) {
-            digest_part(counter, counter->digested_total, &counter->digested_retirement,
-                        hash, part);
-            digest_add(c->digest, part, true);
-        }
-        digest_part(counter, counter->item.total, &counter->item.retirement, hash, part);
-        digest_add(c->digest, part, false);
-        counter->digested_total = counter->item.total;
-        counter->digested_retirement = counter->item.retirement;
-        counter->digested = true;
-        counter->dirty = false;
-        c->dirty = counter->dirty_next;
-    }
+    counter_prepare_digest(c, hash, 0);
     for (size_t i = 0; i < HASH_BYTES / 8; i++)
         write_u64(&w, c->digest[i]);
 }
@@ -358,26 +408,72 @@ static void decode_retirement(struct reader *r, struct retirement *retirement)
     retirement->total = read_svarint(r);
 }
 
+static void encode_counter(struct writer *w, const struct counter *counter,
+                           const struct value *value)
+{
+    write_u8(w, counter->item.key_len);
+    write_bytes(w, counter->item.key, counter->item.key_len);
+    write_svarint(w, value->total);
+    encode_retirement(w, &value->retirement);
+}
+
 static void counter_encode(void *state, struct writer *w)
 {
-    size_t count, applied = 0;
-    struct item **list = counter_sorted(state, &count);
+    struct counters *c = state;
+    struct counter *counter;
 
-    if (list == NULL) {
-        w->full = true;
-        return;
+    write_varint(w, c->applied);
+    RB_FOREACH(counter, order, &c->order)
+    {
+        struct value value = value_of(counter);
+
+        if (value.applied)
+            encode_counter(w, counter, &value);
     }
-    for (size_t i = 0; i < count; i++)
-        applied += list[i]->applied;
-    write_varint(w, applied);
-    for (size_t i = 0; i < count; i++) {
-        if (!list[i]->applied)
-            continue;
-        write_u8(w, list[i]->key_len);
-        write_bytes(w, list[i]->key, list[i]->key_len);
-        write_svarint(w, list[i]->total);
-        encode_retirement(w, &list[i]->retirement);
+}
+
+static void counter_snapshot_begin(void *state)
+{
+    struct counters *c = state;
+
+    assert(!c->snapshot);
+    c->next = RB_MIN(order, &c->order);
+    c->snapshot_items = c->applied;
+    c->rank = 0;
+    c->counted = false;
+    c->snapshot = true;
+}
+
+/* The next one, as it was when the snapshot began. */
+static void snapshot_one(struct counters *c, struct writer *w)
+{
+    struct counter *counter = c->next;
+    struct value value = counter->before != NULL ? *counter->before : value_of(counter);
+
+    if (value.applied) {
+        encode_counter(w, counter, &value);
+        counter->item.rank = c->rank++;
     }
+    free(counter->before);
+    counter->before = NULL;
+    c->next = RB_NEXT(order, &c->order, counter);
+}
+
+static bool counter_snapshot_step(void *state, struct writer *w, size_t items)
+{
+    struct counters *c = state;
+
+    assert(c->snapshot);
+    if (!c->counted)
+        write_varint(w, c->snapshot_items);
+    c->counted = true;
+    for (; c->next != NULL && items > 0; items--)
+        snapshot_one(c, w);
+    if (c->next != NULL)
+        return false;
+    assert(c->rank == c->snapshot_items);
+    c->snapshot = false;
+    return true;
 }
 
 static enum err counter_decode(void *state, struct reader *r, unsigned version)
@@ -406,13 +502,12 @@ static enum err counter_decode(void *state, struct reader *r, unsigned version)
             return ERR_MEMORY;
         counter->item.total = total;
         counter->item.retirement = retirement;
-        counter->item.applied = true;
+        set_applied(c, counter);
         touch(c, counter);
-        if (last != NULL && item_order(&last->item, &counter->item) >= 0)
+        if (last != NULL && counter_order(last, counter) >= 0)
             return ERR_MALFORMED;
         last = counter;
     }
-    c->sorted_count = c->count;
     return r->bad ? ERR_MALFORMED : ERR_OK;
 }
 
@@ -427,9 +522,13 @@ const struct component counter_component = {
     .apply = counter_apply,
     .find = counter_find,
     .count = counter_count,
-    .sorted = counter_sorted,
+    .first_from = counter_first_from,
+    .next = counter_next,
+    .prepare_digest = counter_prepare_digest,
     .digest = counter_digest,
     .encoded_max = counter_encoded_max,
     .encode = counter_encode,
+    .snapshot_begin = counter_snapshot_begin,
+    .snapshot_step = counter_snapshot_step,
     .decode = counter_decode,
 };

@@ -86,7 +86,7 @@ static enum err maintain(struct skip *s, bool (*again)(const struct node *node))
             return ERR_FULL;
         if (!again(s->node))
             return ERR_OK;
-        while (sem_wait(&s->made) != 0)
+        while (next_ms > node_time_now().mono_ms && sem_wait(&s->made) != 0)
             ;
     }
 }
@@ -95,17 +95,19 @@ static enum err maintain(struct skip *s, bool (*again)(const struct node *node))
 
 static enum err list_names(struct skip *s, const char *pattern)
 {
-    size_t count;
-    struct item **items = core_items(node_core(s->node), &counter_component, &count);
+    struct core *core = node_core(s->node);
+    const struct item *item = core_item_from(core, &counter_component, "", 0, false);
+    struct core_figures figures;
 
-    s->names = calloc(count + 1, sizeof *s->names);
-    if (items == NULL || s->names == NULL)
+    core_figures(core, &figures);
+    s->names = calloc(figures.items + 1, sizeof *s->names);
+    if (s->names == NULL)
         return ERR_MEMORY;
-    for (size_t i = 0; i < count; i++) {
+    for (; item != NULL; item = counter_component.next(item)) {
         struct name *name = &s->names[s->count];
 
-        name->len = items[i]->key_len;
-        memcpy(name->text, items[i]->key, name->len);
+        name->len = item->key_len;
+        memcpy(name->text, item->key, name->len);
         name->text[name->len] = '\0';
         if (pattern == NULL || fnmatch(pattern, name->text, 0) == 0)
             s->count++;

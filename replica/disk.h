@@ -23,6 +23,9 @@ struct disk_make {
     const void *bytes; /* the caller's; must stay as it is until the make has ended */
     size_t len;
     uint64_t size;
+    /* NULL, or what completes the bytes first: called once, perhaps in another thread. */
+    void (*complete)(void *arg);
+    void *arg;
 };
 
 struct disk;

@@ -281,6 +281,8 @@ static void *make_thread(void *arg)
 {
     struct posix_disk *d = arg;
 
+    if (d->make.complete != NULL)
+        d->make.complete(d->make.arg);
     d->result = make_file(d);
     atomic_store(&d->done, true);
     d->notify(d->notify_arg);

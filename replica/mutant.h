@@ -19,6 +19,7 @@
     X(skip_checkpoint_hash, "a checkpoint's hash is not looked at")                  \
     X(forget_requests, "a checkpoint leaves out the request ids")                    \
     X(forget_reach, "a checkpoint leaves out how far back the request ids reach")    \
+    X(encode_later, "a checkpoint has what was counted while it was encoded")        \
     X(resume_stream, "a stream goes on after a restart")                             \
     X(release_newer, "the log goes up to the newest checkpoint, not the one before") \
     X(keep_one, "a checkpoint is removed as soon as there is a newer one")           \

@@ -34,8 +34,12 @@ struct node {
         MAKING_ADOPTED
     } making;
     struct disk_make make;
-    struct wal_mark make_mark; /* of the checkpoint under way */
-    uint64_t retry_ms;         /* after a make that failed; 0: no need to wait */
+    /* The checkpoint under way; NULL: none. It is encoded while counts go on and segments are made, and then made. */
+    struct checkpoint_draft *draft;
+    struct disk_make draft_make; /* once it is encoded */
+    bool drafted;                /* it is */
+    struct wal_mark draft_mark;  /* what it is of */
+    uint64_t retry_ms;           /* after a make that failed; 0: no need to wait */
     bool full;
     bool relief; /* the last make was a segment's, and failed */
 
@@ -214,6 +218,7 @@ enum err node_open(const struct node_config *config, struct node_time now,
 {
     struct node *n = calloc(1, sizeof *n);
     struct core_figures figures;
+    struct hash digest;
     enum err err;
 
     if (n == NULL)
@@ -224,6 +229,8 @@ enum err node_open(const struct node_config *config, struct node_time now,
     err = recover(n);
     if (err == ERR_OK)
         err = find_proofs(n);
+    if (err == ERR_OK)
+        core_digest(n->core, &digest); /* Of all counters, before anybody waits for it. */
     if (err != ERR_OK) {
         node_close(n);
         return err;
@@ -236,6 +243,14 @@ enum err node_open(const struct node_config *config, struct node_time now,
     return ERR_OK;
 }
 
+static void drop_draft(struct node *node)
+{
+    if (node->draft != NULL)
+        checkpoint_draft_free(node->draft);
+    node->draft = NULL;
+    node->drafted = false;
+}
+
 void node_close(struct node *node)
 {
     if (node->making != MAKING_NOTHING) {
@@ -243,8 +258,7 @@ void node_close(struct node *node)
 
         assert(made != ERR_AGAIN); /* It still reads the bytes. */
     }
-    if (node->making != MAKING_NOTHING && node->making != MAKING_SEGMENT)
-        free((void *)node->make.bytes);
+    drop_draft(node);
     if (node->successor != NULL)
         core_free(node->successor);
     free(node->offer.state);
@@ -544,12 +558,23 @@ static bool checkpoint_due(const struct node *node, uint64_t now_ms)
             wal_mark(node->wal).lsn - last_lsn(node) >= node->config.checkpoint_bytes);
 }
 
-static enum err encode_checkpoint(struct node *node)
+/* Of the present, at the log's end. */
+static enum err begin_draft(struct node *node, struct core *core)
 {
-    node->make_mark = wal_mark(node->wal);
-    return checkpoint_encode(node->core, &node->make_mark, node->newest + 1,
-                             node->config.core.crypto, &node->config.core.key,
-                             &node->make);
+    node->draft_mark = wal_mark(node->wal);
+    node->wanted = false;
+    return checkpoint_draft_new(core, &node->draft_mark, node->newest + 1,
+                                node->config.core.crypto, &node->config.core.key,
+                                &node->draft);
+}
+
+static enum err go_on_with_draft(struct node *node)
+{
+    size_t slice = node->config.slice != 0 ? node->config.slice : NODE_SLICE;
+    enum err err = checkpoint_draft_step(node->draft, slice, &node->draft_make);
+
+    node->drafted = err == ERR_OK;
+    return err == ERR_AGAIN ? ERR_OK : err;
 }
 
 static enum err release(struct node *node)
@@ -567,10 +592,11 @@ static enum err checkpoint_made(struct node *node, struct node_time now)
     enum err err;
 
     node->before = node->last;
-    node->last = (struct checkpoint){.number = ++node->newest, .mark = node->make_mark};
+    node->last = (struct checkpoint){.number = ++node->newest, .mark = node->draft_mark};
     node->last_ms = now.mono_ms;
     node->last_wall_ms = now.wall_ms;
-    node->wanted = node->twice = false;
+    node->wanted = node->wanted && changed(node);
+    node->twice = false;
     err = remove_checkpoints(node, UINT64_MAX);
     if (err != ERR_OK || node->before.number == 0)
         return err;
@@ -672,27 +698,18 @@ static void refuse_offer(struct node *node, enum err err, uint64_t now_ms)
     drop_offer(node);
 }
 
-static enum err encode_successor(struct node *node)
-{
-    node->make_mark = wal_mark(node->wal);
-    return checkpoint_encode(node->successor, &node->make_mark, node->newest + 1,
-                             node->config.core.crypto, &node->config.core.key,
-                             &node->make);
-}
-
 static bool can_adopt(const struct node *node)
 {
-    return node->offer.state != NULL && !core_unwritten(node->core) &&
-           wal_room(node->wal) >= BLOCK_ADOPTED_BYTES;
+    return node->offer.state != NULL && node->successor == NULL &&
+           !core_unwritten(node->core) && wal_room(node->wal) >= BLOCK_ADOPTED_BYTES;
 }
 
-/* Put the new state together. *made: its file is ready to be made. */
-static enum err adopt(struct node *node, uint64_t now_ms, bool *made)
+/* Put the new state together, and begin to encode it. */
+static enum err adopt(struct node *node, uint64_t now_ms)
 {
     struct core *core = core_new(&node->config.core);
     enum err err = core != NULL ? succeed(node, core) : ERR_MEMORY;
 
-    *made = false;
     if (err == ERR_OK)
         err = log_adoption(node);
     else if (err != ERR_MEMORY && err != ERR_IO) {
@@ -707,13 +724,12 @@ static enum err adopt(struct node *node, uint64_t now_ms, bool *made)
         return err;
     }
     node->successor = core;
-    *made = true;
-    return encode_successor(node);
+    return begin_draft(node, core);
 }
 
 static enum err adopted(struct node *node, struct node_time now)
 {
-    enum err err = read_log(node, node->make_mark.lsn, node->successor, core_replay);
+    enum err err = read_log(node, node->draft_mark.lsn, node->successor, core_replay);
 
     if (err != ERR_OK)
         return err;
@@ -781,14 +797,16 @@ static enum err make_ended(struct node *node, struct node_time now)
 
     if (made == ERR_AGAIN)
         return ERR_OK;
-    if (what != MAKING_SEGMENT)
-        free((void *)node->make.bytes);
     node->making = MAKING_NOTHING;
+    if (what != MAKING_SEGMENT)
+        drop_draft(node);
     if (made != ERR_OK) {
-        if (node->successor != NULL) /* It is put together anew: counts have gone on. */
+        if (what == MAKING_ADOPTED) { /* It is put together anew: counts have gone on. */
             core_free(node->successor);
-        node->successor = NULL;
+            node->successor = NULL;
+        }
         node->relief = what == MAKING_SEGMENT;
+        node->wanted = node->wanted || what == MAKING_CHECKPOINT;
         make_failed(node, made, now.mono_ms);
         return ERR_OK;
     }
@@ -803,34 +821,53 @@ static enum err make_ended(struct node *node, struct node_time now)
                                   : checkpoint_made(node, now);
 }
 
-/* Segments first: counting waits for them. */
-static enum err start_make(struct node *node, uint64_t now_ms)
+/* The next draft, if one is due. */
+static enum err start_draft(struct node *node, uint64_t now_ms)
 {
-    enum err err = ERR_OK;
-    bool made;
+    node->relief = node->relief && wal_has_old(node->wal);
+    if (can_adopt(node) && !node->relief)
+        return adopt(node, now_ms);
+    return node->relief || checkpoint_due(node, now_ms) ? begin_draft(node, node->core)
+                                                        : ERR_OK;
+}
 
-    if (wal_wants_segment(node->wal, &node->make))
-        node->making =
-            node->relief && wal_has_old(node->wal) ? MAKING_RELIEF : MAKING_SEGMENT;
-    else if (can_adopt(node)) {
-        err = adopt(node, now_ms, &made);
-        node->making = made ? MAKING_ADOPTED : MAKING_NOTHING;
-    } else if (checkpoint_due(node, now_ms))
-        node->making = MAKING_CHECKPOINT;
+/* Segments first: counting waits for them. But where there was no room for one, a checkpoint goes ahead. */
+static enum err start_make(struct node *node)
+{
+    bool relief = node->relief && node->draft != NULL;
+
+    if (!relief && wal_wants_segment(node->wal, &node->make))
+        node->making = MAKING_SEGMENT;
+    else if (node->drafted) {
+        node->make = node->draft_make;
+        node->making = node->successor != NULL ? MAKING_ADOPTED
+                       : relief                ? MAKING_RELIEF
+                                               : MAKING_CHECKPOINT;
+    } else
+        return ERR_OK;
     node->relief = false;
-    if (node->making == MAKING_NOTHING)
-        return err;
-    if (node->making == MAKING_CHECKPOINT || node->making == MAKING_RELIEF)
-        err = encode_checkpoint(node);
-    if (err != ERR_OK) {
-        node->making = MAKING_NOTHING;
-        return err;
-    }
     return node->config.disk->ops->make(node->config.disk, &node->make);
 }
 
-static uint64_t next_make(const struct node *node)
+static enum err maintain(struct node *node, struct node_time now)
 {
+    enum err err = ERR_OK;
+
+    if (node->making != MAKING_NOTHING)
+        err = make_ended(node, now);
+    if (err == ERR_OK && node->draft != NULL && !node->drafted)
+        err = go_on_with_draft(node);
+    if (err != ERR_OK || node->making != MAKING_NOTHING || now.mono_ms < node->retry_ms)
+        return err;
+    if (node->draft == NULL)
+        err = start_draft(node, now.mono_ms);
+    return err == ERR_OK ? start_make(node) : err;
+}
+
+static uint64_t next_make(const struct node *node, uint64_t now_ms)
+{
+    if (node->draft != NULL && !node->drafted)
+        return now_ms;
     if (node->making != MAKING_NOTHING)
         return UINT64_MAX; /* Its end calls. */
     if (node->retry_ms != 0)
@@ -840,18 +877,15 @@ static uint64_t next_make(const struct node *node)
 
 enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_ms)
 {
-    enum err err = ERR_OK;
+    enum err err;
 
     assert(!core_gathered(node->core));
-    if (node->making != MAKING_NOTHING)
-        err = make_ended(node, now);
-    if (err == ERR_OK && node->making == MAKING_NOTHING && now.mono_ms >= node->retry_ms)
-        err = start_make(node, now.mono_ms);
+    err = maintain(node, now);
     if (err == ERR_OK)
         answer(node, now);
     if (now.mono_ms - node->stuck_ms > NODE_STUCK_MS)
         node->stuck = NODE_GOES_ON;
-    *next_ms = next_make(node);
+    *next_ms = next_make(node, now.mono_ms);
     if (core_due(node->core) < *next_ms)
         *next_ms = core_due(node->core);
     return err;
@@ -864,7 +898,8 @@ void node_want_checkpoint(struct node *node)
 
 bool node_busy(const struct node *node)
 {
-    return node->making != MAKING_NOTHING || (node->wanted && node->retry_ms == 0);
+    return node->making != MAKING_NOTHING ||
+           ((node->wanted || node->draft != NULL) && node->retry_ms == 0);
 }
 
 bool node_short(const struct node *node)

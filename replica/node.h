@@ -17,6 +17,9 @@
 /* Who needs a checkpoint is offered one again within this time. */
 enum { NODE_STUCK_MS = 150 * 1000 };
 
+/* Half a millisecond's work. */
+enum { NODE_SLICE = 2048 };
+
 struct node_time {
     uint64_t mono_ms; /* never goes back; for periods */
     uint64_t wall_ms; /* since 1970; for stamps */
@@ -28,6 +31,7 @@ struct node_config {
     uint64_t segment_bytes;
     uint64_t checkpoint_bytes; /* of log between two checkpoints */
     uint64_t checkpoint_ms;    /* between two checkpoints if anything changed */
+    size_t slice; /* items of a checkpoint encoded at a time; 0: NODE_SLICE */
     bool
         rejoin; /* it is of a backup: with peers no number is said before it has caught up */
     core_reply_fn
@@ -89,7 +93,7 @@ void node_keep(struct node *node, uint64_t lsn);
  * recover; nothing that was not answered may be answered any more. */
 enum err node_commit(struct node *node, struct node_time now);
 
-/* What is not on the way of a count: segments, checkpoints, and answers for which copies come too late. To be called after each commit, when a make
+/* What is not on the way of a count: segments, checkpoints (a slice at a time), and answers for which copies come too late. To be called after each commit, when a make
  * has ended, and at the time in *next_ms (node_time.mono_ms) at the latest; UINT64_MAX: none.
  * Nothing may be gathered. Errors: as node_commit(). */
 enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_ms);

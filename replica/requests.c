@@ -125,6 +125,15 @@ const struct request *requests_at(const struct requests *r, size_t index)
     return &r->ring[(r->oldest + index) & (r->size - 1)];
 }
 
+void requests_copy(const struct requests *r, struct request *to)
+{
+    size_t count = requests_count(r), first = r->oldest & (r->size - 1);
+    size_t to_end = r->size - first < count ? r->size - first : count;
+
+    memcpy(to, r->ring + first, to_end * sizeof *to);
+    memcpy(to + to_end, r->ring, (count - to_end) * sizeof *to);
+}
+
 bool own_place_before(struct own_place a, struct own_place b)
 {
     return a.stream < b.stream || (a.stream == b.stream && a.number < b.number);

@@ -42,6 +42,8 @@ struct own_place requests_reach(const struct requests *r);
 /* For checkpoints: how many, each from the oldest on, and the reach that is to be restored. */
 size_t requests_count(const struct requests *r);
 const struct request *requests_at(const struct requests *r, size_t index);
+/* All of them, likewise, into an array that is large enough. */
+void requests_copy(const struct requests *r, struct request *to);
 void requests_set_reach(struct requests *r, struct own_place reach);
 
 bool own_place_before(struct own_place a, struct own_place b);

@@ -308,7 +308,8 @@ static void settle(struct state *s)
         uv_timer_stop(&s->due);
         return;
     }
-    wait_ms = next_ms > now.mono_ms ? next_ms - now.mono_ms : 0;
+    /* Not 0: libuv 1.44 runs such a timer again and again before it looks at the sockets. */
+    wait_ms = next_ms > now.mono_ms ? next_ms - now.mono_ms : 1;
     uv_update_time(&s->loop);
     uv_timer_start(&s->due, on_due, wait_ms, 0);
 }

@@ -85,17 +85,21 @@ static size_t save(struct core *core, const struct core_config *config, uint8_t 
                    size_t max)
 {
     static const struct wal_mark mark;
+    struct checkpoint_draft *draft;
     struct disk_make make;
-    size_t len;
+    enum err err =
+        checkpoint_draft_new(core, &mark, 1, config->crypto, &config->key, &draft);
 
-    if (checkpoint_encode(core, &mark, 1, config->crypto, &config->key, &make) !=
-            ERR_OK ||
-        make.len > max)
+    if (err != ERR_OK)
         abort();
-    len = make.len;
-    memcpy(file, make.bytes, len);
-    free((void *)(uintptr_t)make.bytes);
-    return len;
+    while ((err = checkpoint_draft_step(draft, 3, &make)) == ERR_AGAIN)
+        ;
+    if (err != ERR_OK || make.len > max)
+        abort();
+    make.complete(make.arg);
+    memcpy(file, make.bytes, make.len);
+    checkpoint_draft_free(draft);
+    return make.len;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -237,6 +237,8 @@ static enum err memory_make(struct disk *disk, const struct disk_make *make)
     assert(!d->making);
     d->making = true;
     d->make = *make;
+    if (make->complete != NULL)
+        make->complete(make->arg);
     return ERR_OK;
 }
 

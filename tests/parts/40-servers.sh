@@ -26,5 +26,4 @@ TALLY_BIN=$(build_folder release)/bin TALLY_TMP=$TALLY_LOGS/tmp python_tests ser
     test_run \
     test_metrics \
     test_service \
-    test_documents \
-    test_runner
+    test_documents

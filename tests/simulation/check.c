@@ -15,19 +15,19 @@ enum { FULLY_EVERY = 8 };
 static void check_totals(struct sim *s)
 {
     const struct history_total *totals = history_totals(s->history);
-    size_t count, known = 0;
-    struct item **items =
-        core_items(node_core(s->process.node), &counter_component, &count);
+    size_t count = 0, known = 0;
+    const struct item *item =
+        core_item_from(node_core(s->process.node), &counter_component, "", 0, false);
 
-    for (size_t i = 0; i < count; i++) {
-        uint32_t counter = history_counter(items[i]->key, items[i]->key_len);
+    for (; item != NULL; item = counter_component.next(item), count++) {
+        uint32_t counter = history_counter(item->key, item->key_len);
 
         if (counter >= HISTORY_COUNTERS || !totals[counter].known)
             broken("after a recovery there is a counter that no block has");
-        if (items[i]->total != totals[counter].total)
+        if (item->total != totals[counter].total)
             broken("after a recovery counter %u stands at %" PRId64
                    ", and the blocks say %" PRId64,
-                   counter, items[i]->total, totals[counter].total);
+                   counter, item->total, totals[counter].total);
     }
     for (size_t i = 0; i < HISTORY_COUNTERS; i++)
         known += totals[i].known;

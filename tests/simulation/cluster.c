@@ -103,6 +103,7 @@ static void draw_plan(struct cluster *c)
         p->checkpoint_bytes = 256 * 1024;
         p->checkpoint_ms = 20 * 1000;
     }
+    p->slice = (size_t)1 << p->checkpoint_ms % 5;
     p->copies = rng_chance(&r, 1, 4) && p->nodes > 1
                     ? (unsigned)rng_between(&r, 2, p->nodes < 3 ? 2 : 3)
                     : 1;

@@ -77,6 +77,8 @@ struct cluster_plan {
     uint64_t crash_ms, fault_ms;
     unsigned counters, tag_max, requests;
     uint64_t checkpoint_bytes, checkpoint_ms, join_wait_ms;
+    size_t
+        slice; /* of a checkpoint that is encoded: a few items, so that much happens between two */
     uint32_t error_rate;
     unsigned loss, twice; /* of 1000 messages */
     uint64_t delay_ms;    /* the longest way */

@@ -227,12 +227,11 @@ void check_got(struct member *m, const struct msg_get_req *req,
 
 static void check_items(struct member *m)
 {
-    size_t count;
-    struct item **items = core_items(node_core(m->process), &counter_component, &count);
+    const struct item *item =
+        core_item_from(node_core(m->process), &counter_component, "", 0, false);
 
-    for (size_t i = 0; i < count; i++)
-        check_total(m, history_counter(items[i]->key, items[i]->key_len),
-                    items[i]->total);
+    for (; item != NULL; item = counter_component.next(item))
+        check_total(m, history_counter(item->key, item->key_len), item->total);
 }
 
 void check_member(struct member *m)

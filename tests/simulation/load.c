@@ -177,15 +177,12 @@ enum err load_take(struct member *m, size_t most)
 /* What was just written holds here: nothing was counted since. */
 static void check_retired(struct member *m, const struct core_retirement *wanted)
 {
-    const struct item *item;
-    size_t count, i = 0;
-    struct item **items = core_items(node_core(m->process), &counter_component, &count);
+    const struct item *item = core_item_from(node_core(m->process), &counter_component,
+                                             wanted->name, wanted->name_len, false);
 
-    while (i < count && (items[i]->key_len != wanted->name_len ||
-                         memcmp(items[i]->key, wanted->name, wanted->name_len) != 0))
-        i++;
-    item = i < count ? items[i] : NULL;
-    if (item == NULL || item_hidden(item) == wanted->show)
+    if (item == NULL || item->key_len != wanted->name_len ||
+        memcmp(item->key, wanted->name, wanted->name_len) != 0 ||
+        item_hidden(item) == wanted->show)
         broken("a counter that was %s is not", wanted->show ? "shown" : "retired");
 }
 

@@ -187,6 +187,7 @@ static void configure(struct member *m, struct node_config *config)
                                    .segment_bytes = WAL_SEGMENT_MIN,
                                    .checkpoint_bytes = plan->checkpoint_bytes,
                                    .checkpoint_ms = plan->checkpoint_ms,
+                                   .slice = plan->slice,
                                    .reply = on_reply,
                                    .reply_arg = m,
                                    .random = draw};

@@ -184,6 +184,7 @@ static void configure(struct sim *s, struct node_config *config)
                                    .segment_bytes = s->plan.segment_bytes,
                                    .checkpoint_bytes = s->plan.checkpoint_bytes,
                                    .checkpoint_ms = s->plan.checkpoint_ms,
+                                   .slice = s->plan.slice,
                                    .reply = on_reply,
                                    .reply_arg = s};
     config->core.crypto = s->crypto;

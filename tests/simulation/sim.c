@@ -64,6 +64,7 @@ static void draw_plan(struct sim *s)
     p->segment_bytes = WAL_SEGMENT_MIN * (rng_chance(&r, 1, 4) ? 2 : 1);
     p->checkpoint_bytes = rng_wide(&r, 16 * 1024, 2 * 1024 * 1024);
     p->checkpoint_ms = rng_wide(&r, 5 * 1000, 60 * 60 * 1000);
+    p->slice = (size_t)1 << p->checkpoint_bytes % 5;
     p->requests = (size_t)1 << (rng_chance(&r, 1, 2) ? 16 : rng_between(&r, 6, 11));
     p->items_max = rng_chance(&r, 1, 6) ? rng_between(&r, 1, p->counters) : 1000;
     if (rng_chance(&r, 1, 8)) { /* Many segments. */

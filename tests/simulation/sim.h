@@ -60,6 +60,8 @@ struct plan {
     unsigned retry_percent;
     bool big_amounts;
     uint64_t segment_bytes, checkpoint_bytes, checkpoint_ms;
+    size_t
+        slice; /* of a checkpoint that is encoded: a few items, so that much happens between two */
     size_t requests, items_max;
 };
 

@@ -648,6 +648,8 @@ static enum err sim_make(struct disk *disk, const struct disk_make *make)
     takes = rng_wide(&d->rng, 1, d->rates.make_ms > 0 ? d->rates.make_ms : 1);
     trace_name(TRACE_MAKE, make->name, make->size, takes);
     d->making.make = *make;
+    if (make->complete != NULL)
+        make->complete(make->arg);
     d->making.hash = make_hash(make);
     d->making.going = true;
     d->making.ended = false;

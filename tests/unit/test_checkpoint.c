@@ -38,13 +38,17 @@ TestSuite(checkpoint, .init = set_up, .fini = tear_down);
 
 static void make(uint64_t number)
 {
+    struct checkpoint_draft *draft;
     struct disk_make m;
 
-    cr_assert_eq(checkpoint_encode(core, &mark, number, &crypto_real, &key, &m), ERR_OK);
+    cr_assert_eq(checkpoint_draft_new(core, &mark, number, &crypto_real, &key, &draft),
+                 ERR_OK);
+    cr_assert_eq(checkpoint_draft_step(draft, SIZE_MAX, &m), ERR_AGAIN);
+    cr_assert_eq(checkpoint_draft_step(draft, SIZE_MAX, &m), ERR_OK);
     cr_expect_eq(m.len, m.size);
     cr_assert_eq(disk->ops->make(disk, &m), ERR_OK);
     cr_assert_eq(disk->ops->made(disk), ERR_OK);
-    free((void *)(uintptr_t)m.bytes);
+    checkpoint_draft_free(draft);
 }
 
 /* Into a new core, which is the caller's; NULL where it failed. */

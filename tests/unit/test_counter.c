@@ -181,52 +181,47 @@ Test(counter, what_cannot_be_applied_is_refused_before_it_is_logged)
     cr_expect_eq(counter->admit(state, &op, &item), STATUS_ERROR);
 }
 
-Test(counter, items_are_sorted_by_the_bytes_of_their_keys_also_as_more_are_added)
+/* All of them, in their order, behind each other in a text. */
+static const char *names_from(const char *from, bool past)
 {
-    static const char *const names[] = {"m", "a", "z", "mm", "Z", "0", "m.", "m-", "aa"};
-    size_t count;
-    struct item **items;
+    static char text[256];
+    size_t len = 0;
+    const struct item *item = counter->first_from(state, from, strlen(from), past);
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        apply(state, names[i], 1);
-        items = counter->sorted(state, &count);
-        cr_assert_eq(count, i + 1);
-        for (size_t j = 1; j < count; j++) {
-            char before[8] = "", after[8] = "";
-
-            memcpy(before, items[j - 1]->key, items[j - 1]->key_len);
-            memcpy(after, items[j]->key, items[j]->key_len);
-            cr_expect_lt(strcmp(before, after), 0, "%s, %s", before, after);
-        }
-    }
+    for (; item != NULL; item = counter->next(item))
+        len += (size_t)snprintf(text + len, sizeof text - len, "%.*s ", item->key_len,
+                                item->key);
+    text[len] = '\0';
+    return text;
 }
 
-Test(counter, many_at_once_are_merged_into_those_that_are_sorted)
+Test(counter, items_stand_in_the_order_of_the_bytes_of_their_keys)
 {
-    size_t count;
-    struct item **items;
-    char name[16];
+    static const char *const names[] = {"m", "a", "z", "mm", "Z", "0", "m.", "m-", "aa"};
 
-    for (int round = 0; round < 4; round++) {
-        for (int i = 0; i < 100; i++) {
-            snprintf(name, sizeof name, "n%03d", (i * 37 % 100) * 4 + round);
-            apply(state, name, 1);
-        }
-        items = counter->sorted(state, &count);
-        cr_assert_eq(count, (size_t)(round + 1) * 100);
-        for (size_t j = 1; j < count; j++)
-            cr_assert_lt(memcmp(items[j - 1]->key, items[j]->key, 4), 0);
-    }
-    cr_expect_eq(memcmp(items[399]->key, "n399", 4), 0);
+    cr_expect_str_eq(names_from("", false), "");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        apply(state, names[i], 1);
+    cr_expect_str_eq(names_from("", false), "0 Z a aa m m- m. mm z ");
+}
+
+Test(counter, items_are_looked_at_from_a_key_on_whether_it_is_there_or_not)
+{
+    apply(state, "aa", 1);
+    apply(state, "b", 1);
+    apply(state, "ba", 1);
+    cr_expect_str_eq(names_from("b", false), "b ba ");
+    cr_expect_str_eq(names_from("b", true), "ba ");
+    cr_expect_str_eq(names_from("ab", false), "b ba ");
+    cr_expect_str_eq(names_from("ab", true), "b ba ");
+    cr_expect_str_eq(names_from("ba", true), "");
 }
 
 Test(counter, an_empty_state_has_an_encoding)
 {
-    size_t count, len = encode(state);
+    size_t len = encode(state);
 
     cr_expect_eq(len, 1);
-    cr_expect_not_null(counter->sorted(state, &count));
-    cr_expect_eq(count, 0);
     cr_expect_eq(decode(len, 1), ERR_OK);
 }
 
@@ -479,4 +474,167 @@ Test(counter, what_is_loaded_has_the_digest_of_what_was_saved)
     cr_assert_eq(decode(len, counter->version), ERR_OK);
     second = digest(other);
     cr_expect(hash_equal(&first, &second));
+}
+
+/* ---- snapshots ---- */
+
+/* A state of twelve counters, every third of them retired. */
+static void twelve(void)
+{
+    char name[8];
+
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "n%02d", i);
+        apply(state, name, i);
+        if (i % 3 == 0) {
+            struct op op = add(name, 1);
+
+            op.kind = OP_RETIRE;
+            op.before = i;
+            cr_assert_not_null(counter->apply(state, &op, false));
+        }
+    }
+}
+
+/* Begun as of the present, with change() called behind so many items; it is to say what the encoding said then. */
+static void expect_snapshot_of_its_beginning(size_t behind, void (*change)(void))
+{
+    static uint8_t expected[sizeof bytes];
+    size_t len = encode(state);
+    struct writer w = writer_of(bytes, counter->encoded_max(state));
+    bool whole;
+
+    memcpy(expected, bytes, len);
+    counter->snapshot_begin(state);
+    whole = behind > 0 && counter->snapshot_step(state, &w, behind);
+    cr_assert_not(whole);
+    change();
+    for (int i = 0; !counter->snapshot_step(state, &w, 1); i++)
+        cr_assert_lt(i, 100, "it comes to an end");
+    cr_expect_eq(w.len, len);
+    cr_expect_arr_eq(bytes, expected, len, "changed behind %zu", behind);
+}
+
+static void count_all(void)
+{
+    char name[8];
+
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "n%02d", i);
+        apply(state, name, 100);
+        apply(state, name, 100);
+    }
+}
+
+static void retire_all(void)
+{
+    struct op op = add("", 7);
+    char name[8];
+
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "n%02d", i);
+        op.key = name;
+        op.key_len = (uint8_t)strlen(name);
+        op.kind = i % 2 == 0 ? OP_RETIRE : OP_SHOW;
+        cr_assert_not_null(counter->apply(state, &op, false));
+    }
+}
+
+static void add_new_ones(void)
+{
+    struct item *item;
+
+    apply(state, "a", 1);
+    apply(state, "n03a", 1);
+    apply(state, "n10a", 1);
+    apply(state, "z", 1);
+    cr_assert_eq(admit("n11a", 1, &item), STATUS_FINAL);
+    apply(state, "n11b", 1);
+}
+
+static void change_nothing(void) {}
+
+Test(counter, a_snapshot_in_pieces_says_what_the_encoding_at_once_says)
+{
+    twelve();
+    for (size_t behind = 0; behind < 12; behind++)
+        expect_snapshot_of_its_beginning(behind, change_nothing);
+}
+
+Test(counter, what_is_counted_in_the_middle_of_a_snapshot_is_not_in_it)
+{
+    twelve();
+    for (size_t behind = 0; behind < 12; behind++)
+        expect_snapshot_of_its_beginning(behind, count_all);
+}
+
+Test(counter, what_is_retired_in_the_middle_of_a_snapshot_is_as_it_was)
+{
+    for (size_t behind = 0; behind < 12; behind++) {
+        tear_down();
+        set_up();
+        twelve();
+        expect_snapshot_of_its_beginning(behind, retire_all);
+    }
+}
+
+Test(counter, counters_that_come_into_being_in_the_middle_of_a_snapshot_are_not_in_it)
+{
+    for (size_t behind = 0; behind < 12; behind++) {
+        tear_down();
+        set_up();
+        twelve();
+        expect_snapshot_of_its_beginning(behind, add_new_ones);
+    }
+}
+
+Test(counter, behind_a_snapshot_the_next_one_has_what_was_counted_meanwhile)
+{
+    twelve();
+    expect_snapshot_of_its_beginning(5, count_all);
+    expect_snapshot_of_its_beginning(5, change_nothing);
+}
+
+Test(counter, a_snapshot_ranks_what_it_has_and_leaves_the_rest_out)
+{
+    struct writer w = writer_of(bytes, sizeof bytes);
+    struct item *reserved;
+
+    twelve();
+    cr_assert_eq(admit("n03a", 1, &reserved), STATUS_FINAL);
+    counter->snapshot_begin(state);
+    apply(state, "n01a", 1);
+    cr_assert(counter->snapshot_step(state, &w, 100));
+    cr_expect_eq(counter->find(state, "n00", 3)->rank, 0);
+    cr_expect_eq(counter->find(state, "n03", 3)->rank, 3);
+    cr_expect_eq(counter->find(state, "n04", 3)->rank, 4);
+    cr_expect_eq(counter->find(state, "n11", 3)->rank, 11);
+}
+
+Test(counter, a_state_goes_with_its_snapshot_in_the_middle)
+{
+    struct writer w = writer_of(bytes, sizeof bytes);
+
+    twelve();
+    counter->snapshot_begin(state);
+    cr_assert_not(counter->snapshot_step(state, &w, 3));
+    count_all(); /* And its copies: what runs under a sanitizer sees them. */
+}
+
+Test(counter, a_digest_that_was_prepared_is_the_same_digest)
+{
+    struct hash at_once, prepared;
+
+    twelve();
+    counter->digest(state, crypto_real.hash, &at_once);
+    for (int i = 0; i < 2; i++) {
+        count_all();
+        counter->prepare_digest(state, crypto_real.hash, 5);
+    }
+    counter->prepare_digest(state, crypto_real.hash, 0);
+    counter->digest(state, crypto_real.hash, &prepared);
+    cr_expect_not(hash_equal(&at_once, &prepared));
+    cr_assert_eq(decode(encode(state), 2), ERR_OK);
+    counter->digest(other, crypto_real.hash, &at_once);
+    cr_expect(hash_equal(&at_once, &prepared));
 }

@@ -48,7 +48,7 @@ static uint64_t settle(void)
 
     for (int i = 0; i < 100; i++) {
         cr_assert_eq(node_maintain(node, now, &next_ms), ERR_OK);
-        if (next_ms != UINT64_MAX || !node_busy(node))
+        if (next_ms > now.mono_ms && (next_ms != UINT64_MAX || !node_busy(node)))
             return next_ms;
     }
     cr_assert(false, "the node never comes to rest");
@@ -779,6 +779,167 @@ Test(node, what_is_counted_while_a_checkpoint_is_made_is_not_part_of_it_and_not_
 }
 
 /* ---- refused ---- */
+
+/* Eight counters, and a checkpoint of them that is encoded one by one. */
+static void begin_slices(void)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+
+    config.slice = 1;
+    stop();
+    start();
+    for (size_t i = 0; i < 8; i++)
+        count(names[i]);
+    settle();
+    node_want_checkpoint(node);
+}
+
+/* One slice. False: the checkpoint is made. */
+static bool slice(void)
+{
+    uint64_t next_ms;
+
+    cr_assert_eq(node_maintain(node, now, &next_ms), ERR_OK);
+    if (node_busy(node))
+        cr_assert(next_ms <= now.mono_ms || next_ms == UINT64_MAX,
+                  "the next slice is due at once, and a file's end calls");
+    return node_busy(node);
+}
+
+static enum status retire(const char *name, bool show)
+{
+    struct core_retirement wanted = {.id = history_id(next_id++),
+                                     .show = show,
+                                     .name = name,
+                                     .name_len = (uint8_t)strlen(name),
+                                     .reason = ""};
+    enum status status;
+
+    cr_assert_eq(node_retire(node, &wanted, now, &status), ERR_OK);
+    return status;
+}
+
+/* The bytes of the state in the newest checkpoint are to be these. */
+static void expect_checkpoint(const uint8_t *state, size_t len)
+{
+    struct checkpoint_source source;
+    uint8_t *found = malloc(len);
+
+    cr_assert_eq(node_source(node, &source), ERR_OK);
+    cr_assert_eq(source.bytes, len);
+    cr_assert_eq(checkpoint_source_read(&source, 0, found, len), ERR_OK);
+    cr_expect_arr_eq(found, state, len);
+    checkpoint_source_close(&source);
+    free(found);
+}
+
+Test(node,
+     a_checkpoint_is_of_the_place_where_it_began_whatever_is_counted_between_its_slices)
+{
+    size_t max, slices = 0;
+    struct msg_count_req asked[64];
+    struct writer w;
+
+    begin_slices();
+    max = core_encoded_max(node_core(node));
+    w = writer_of(malloc(max), max);
+    core_encode_state(node_core(node), &w);
+    for (bool more = slice(); more && slices < 60; more = slice(), slices++) {
+        asked[slices] = request("h");
+        ask(&asked[slices]);
+        count("a");
+        count("new");
+    }
+    cr_assert_gt(slices, 8, "each counter is a slice, and each request");
+    cr_assert_eq(figures().checkpoint, 1);
+    expect_checkpoint(w.start, w.len);
+    free(w.start);
+    crash();
+    start();
+    cr_expect_eq(figures().recovered_blocks, 3 * slices);
+    cr_expect_eq(total("h"), (int64_t)slices + 1);
+    cr_expect_eq(total("a"), (int64_t)slices + 1);
+    cr_expect_eq(total("new"), (int64_t)slices);
+    for (size_t i = 0; i < slices; i++)
+        cr_expect_eq(ask(&asked[i]).number, (int64_t)i + 2, "a repeat gets its answer");
+}
+
+Test(node, what_is_retired_between_two_slices_is_so_behind_the_checkpoint_and_not_in_it)
+{
+    const struct item *item;
+
+    begin_slices();
+    for (int i = 0; i < 4; i++)
+        cr_assert(slice());
+    cr_expect_eq(retire("a", false), STATUS_FINAL);
+    cr_expect_eq(retire("h", false), STATUS_FINAL);
+    while (slice())
+        ;
+    crash();
+    start();
+    cr_expect_eq(figures().recovered_blocks, 2);
+    for (item = core_item_from(node_core(node), &counter_component, "", 0, false);
+         item != NULL; item = counter_component.next(item))
+        cr_expect_eq(item_hidden(item), item->key[0] == 'a' || item->key[0] == 'h');
+}
+
+Test(node, a_crash_between_two_slices_leaves_the_state_of_before_and_the_log)
+{
+    uint64_t numbers[8];
+
+    begin_slices();
+    for (int i = 0; i < 5; i++)
+        cr_assert(slice());
+    count("h");
+    crash();
+    cr_expect_eq(checkpoints(numbers), 0);
+    start();
+    cr_expect_eq(total("h"), 2);
+    cr_expect_eq(total("a"), 1);
+}
+
+Test(node, a_stop_between_two_slices_waits_for_the_checkpoint)
+{
+    begin_slices();
+    cr_assert(slice());
+    count("h");
+    node_want_checkpoint(node);
+    while (slice())
+        ;
+    cr_expect_eq(figures().checkpoint, 2,
+                 "the second one has what was counted meanwhile");
+    crash();
+    start();
+    cr_expect_eq(figures().recovered_blocks, 0);
+    cr_expect_eq(total("h"), 2);
+}
+
+Test(node, segments_are_made_while_a_checkpoint_is_encoded)
+{
+    uint64_t end = figures().end.lsn + 3 * SEGMENT, next_ms;
+
+    config.slice = 1;
+    stop();
+    start();
+    grow(64 * 1024);
+    node_want_checkpoint(node);
+    while (figures().end.lsn < end) {
+        reply_count = 0;
+        for (int i = 0; i < 500; i++) {
+            struct msg_count_req req = request("more");
+
+            req.tag_len = TAG_MAX_BYTES;
+            memset(req.tag, 't', TAG_MAX_BYTES);
+            gather(&req);
+        }
+        commit();
+        for (int i = 0; i < 3; i++)
+            cr_assert_eq(node_maintain(node, now, &next_ms), ERR_OK);
+        for (size_t i = 0; i < reply_count; i++)
+            cr_assert_eq(replies[i].rep.status, STATUS_FINAL);
+    }
+    cr_expect_eq(figures().checkpoint, 0, "it is being encoded still");
+}
 
 Test(node, a_newer_checkpoint_is_refused_and_not_passed_over)
 {

@@ -669,15 +669,15 @@ Test(peers, a_node_whose_state_differs_though_it_holds_the_same_blocks_is_an_ala
 {
     struct cluster *c = cluster_new(2, 1);
     struct peer_figures figures;
-    struct item **items;
-    size_t count;
+    struct item *item;
 
     count_many(c, 0, "hits", 3);
     cluster_run(c, 3000);
     peers_figures(cluster_peers(c, 0), 0, &figures);
     cr_assert_not(figures.differs);
-    items = core_items(node_core(cluster_node(c, 1)), &counter_component, &count);
-    items[0]->total++; /* Memory that went wrong. */
+    item =
+        core_item_from(node_core(cluster_node(c, 1)), &counter_component, "", 0, false);
+    item->total++; /* Memory that went wrong. */
     count_many(c, 0, "hits", 1);
     cluster_run(c, 3000);
     peers_figures(cluster_peers(c, 0), 0, &figures);

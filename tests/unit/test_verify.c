@@ -456,6 +456,7 @@ static void forge_checkpoint(uint64_t number, uint64_t blocks, struct fork_proof
     const struct core_config *config = &folder.config.core;
     struct partial partial = {.core = core_new(config), .blocks = blocks};
     struct checkpoint real;
+    struct checkpoint_draft *draft;
     struct disk_make make;
     struct wal_end log_end;
     char path[256];
@@ -470,15 +471,18 @@ static void forge_checkpoint(uint64_t number, uint64_t blocks, struct fork_proof
         streams->table->frozen = true;
         streams_set_proof(streams, streams->table, proof);
     }
-    cr_assert_eq(checkpoint_encode(partial.core, &real.mark, number, &crypto_real,
-                                   &config->key, &make),
+    cr_assert_eq(checkpoint_draft_new(partial.core, &real.mark, number, &crypto_real,
+                                      &config->key, &draft),
                  ERR_OK);
+    while (checkpoint_draft_step(draft, SIZE_MAX, &make) == ERR_AGAIN)
+        ;
+    make.complete(make.arg);
     snprintf(path, sizeof path, "%s/%s", folder.path, make.name);
     file = fopen(path, "w");
     cr_assert_not_null(file);
     cr_assert_eq(fwrite(make.bytes, 1, make.len, file), make.len);
     fclose(file);
-    free((void *)make.bytes);
+    checkpoint_draft_free(draft);
     core_free(partial.core);
 }
 
