@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from harness import die_with_parent, eventually, seconds
+from harness import alive, die_with_parent, eventually, seconds
 
 ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb",
        "DEBIAN_FRONTEND": "noninteractive"}
@@ -27,11 +27,11 @@ def descendants(pid):
 
 
 def is_first(pid):
-    """Whether it is the first process of a machine."""
+    """Whether it is the first process of a machine, which lives in a PID namespace within that of its nspawn."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
             ids = next(line for line in file if line.startswith("NSpid:")).split()
-        return len(ids) > 2 and ids[-1] == "1"
+        return len(ids) > 3 and ids[-1] == "1"
     except (OSError, StopIteration):
         return False
 
@@ -53,9 +53,10 @@ class Machine:
         Machine.number += 1
         with open(self.log, "ab") as log:
             # Read-only, so that several boot from one folder; what they write is in memory. Of its own session: what
-            # it does to its terminal is nobody's matter.
+            # it does to its terminal is nobody's matter. A killed nspawn leaves its machine running, so it is the first
+            # process of a PID namespace, with which all in it end, however this run does.
             self.nspawn = subprocess.Popen(
-                ["systemd-nspawn", "--quiet", "--directory", self.base, "--read-only", "--volatile=overlay",
+                ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "systemd-nspawn", "--quiet", "--directory", self.base, "--read-only", "--volatile=overlay",
                  f"--machine=tally-test-{os.getpid()}-{Machine.number}", f"--hostname={self.name}",
                  "--register=no", "--keep-unit", "--private-network", "--console=pipe", "--boot"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -76,13 +77,10 @@ class Machine:
     def close(self):
         """As if its power were cut."""
         if self.nspawn:
-            below = descendants(self.nspawn.pid)
             self.nspawn.kill()
             self.nspawn.wait()
-            # With a machine's first process all of its others end.
-            for pid in below:
-                if is_first(pid):
-                    os.kill(pid, 9)
+            if self.pid:
+                eventually(lambda: not alive(self.pid), 20, "the machine is off")
             self.nspawn = None
 
     def words(self, command):

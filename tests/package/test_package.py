@@ -4,14 +4,31 @@ would."""
 import json
 import os
 import re
+import subprocess
+import sys
 import unittest
 
-from harness import TMP, eventually
+from harness import TMP, alive, die_with_parent, eventually
 from machine import Machine
 
 BASE = os.environ.get("TALLY_DEBIAN", "")
 DEB, NEWER_DEB = os.environ.get("TALLY_DEB", ""), os.environ.get("TALLY_NEWER_DEB", "")
 URL = "agi://127.0.0.1/hits"
+
+
+class Machines(unittest.TestCase):
+    def test_a_machine_ends_with_the_run_that_booted_it_however_that_ends(self):
+        os.makedirs(TMP, exist_ok=True)
+        run = subprocess.Popen(
+            [sys.executable, "-B", "-c", "import sys; from machine import Machine\n"
+             "print(Machine(*sys.argv[1:]).boot().pid, flush=True); sys.stdin.read()",
+             BASE, "vm", os.path.join(TMP, "machine.log")], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+        pid = int(run.stdout.readline())
+        self.assertTrue(alive(pid))
+        run.kill()
+        run.communicate()
+        eventually(lambda: not alive(pid), 20, "it has ended")
 
 
 class Package(unittest.TestCase):
