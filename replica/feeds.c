@@ -185,6 +185,14 @@ static bool is_own(const struct peers *p, const struct wal_frame *frame)
            core_bears_own_key(node_core(p->config.node), &position.stream);
 }
 
+/* Only for the blocks that callers here wait for. */
+static uint8_t feed_type(const struct peers *p, const struct feed *feed)
+{
+    return !feed->relay && core_copies(node_core(p->config.node)) > 1
+               ? LINK_BLOCKS_AWAITED
+               : LINK_BLOCKS;
+}
+
 /* One BLOCKS, if there is anything to send before `end` and room for it under way. Whether there may be more. */
 static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t end,
                       uint64_t now_ms)
@@ -210,7 +218,7 @@ static bool feed_send(struct peers *p, size_t i, struct feed *feed, uint64_t end
     assert(err != ERR_NOT_FOUND);
     feed_lower(feed);
     if (batch.blocks > 0) {
-        peer_send(p, i, LINK_BLOCKS, batch.w.len);
+        peer_send(p, i, feed_type(p, feed), batch.w.len);
         feed_sent(feed, now_ms);
     }
     return batch.blocks > 0 && err == ERR_OK;

@@ -308,5 +308,6 @@ void holdings_tell(struct peers *p, size_t i, uint64_t now_ms)
     write_u32(&w, (uint32_t)(len / CORE_HAVE_ITEM));
     peer_send(p, i, LINK_HAVE, head + len + frozen);
     p->peer[i]->have_ms = now_ms;
-    p->peer[i]->wants_have = false;
+    p->peer[i]->wants_have = p->peer[i]->wants_have_now = false;
+    p->peer[i]->unsaid_bytes = 0;
 }

@@ -76,6 +76,19 @@ static bool read_blocks(struct reader r, struct core_record list[PEERS_BLOCKS_MA
     return reader_done(&r);
 }
 
+static void note_arrival(struct peers *p, struct peer *peer,
+                         const struct link_message *message)
+{
+    bool awaited = message->type == LINK_BLOCKS_AWAITED;
+
+    peer->wants_have = true;
+    peer->unsaid_bytes += message->len;
+    if (awaited || peer->unsaid_bytes >= PEERS_HAVE_BYTES)
+        peer->wants_have_now = true;
+    if (awaited)
+        node_hurry(p->config.node);
+}
+
 enum err intake_blocks(struct peers *p, struct peer *peer,
                        const struct link_message *message, uint64_t now_ms)
 {
@@ -84,7 +97,7 @@ enum err intake_blocks(struct peers *p, struct peer *peer,
     enum core_taken taken;
     enum err err = ERR_OK;
 
-    peer->wants_have = true;
+    note_arrival(p, peer, message);
     if (!read_blocks(reader_of(message->payload, message->len), list, &count)) {
         peer_log_dropped(peer, "sent a malformed message", now_ms);
         return ERR_OK;
@@ -111,7 +124,7 @@ enum err intake_proof(struct peers *p, struct peer *peer,
     enum err err =
         node_take_proof(p->config.node, message->payload, message->len, now_ms, &taken);
 
-    peer->wants_have = true;
+    peer->wants_have_now = true;
     if (taken == CORE_FORKED)
         log_fork(p, peer, first, len, now_ms);
     if (taken == CORE_REFUSED) {

@@ -9,7 +9,7 @@
 struct peer;
 struct peers;
 
-/* A BLOCKS, a FORK. Errors: as node_receive(). */
+/* A BLOCKS, or a BLOCKS_AWAITED; a FORK. Errors: as node_receive(). */
 enum err intake_blocks(struct peers *p, struct peer *peer,
                        const struct link_message *message, uint64_t now_ms);
 enum err intake_proof(struct peers *p, struct peer *peer,

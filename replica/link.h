@@ -45,6 +45,7 @@ enum link_type {
     LINK_WANT = 5,
     LINK_RIVALS = 6,
     LINK_FORK = 7,
+    LINK_BLOCKS_AWAITED = 8,
 };
 
 enum link_verdict {

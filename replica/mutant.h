@@ -38,6 +38,7 @@
     X(take_gap, "a block is taken though the one before it is not held")                 \
     X(take_again, "a block that is held is taken again")                                 \
     X(skip_previous, "a block need not continue the one before it")                      \
+    X(share_for_ever, "blocks that were put off wait for a count, however long")         \
     X(cover_all, "blocks that do not follow one another are taken for covered")          \
     X(skip_signature, "a block's signature is not looked at")                            \
     X(no_freeze, "a stream that forks goes on")                                          \

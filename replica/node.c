@@ -67,6 +67,8 @@ struct node {
     uint64_t stuck_ms; /* since when, as of the last refusal */
     uint64_t keep;     /* LSN from which on peers need the log */
     uint64_t recovered_blocks, commits;
+    uint64_t synced_ms; /* the last commit */
+    bool hurry;         /* somebody waits for what was taken since */
 };
 
 /* ---- recovery ---- */
@@ -471,6 +473,19 @@ static enum err renew_stream(struct node *node)
     return ERR_OK;
 }
 
+/* A sync for each message of each peer's would keep callers waiting behind it, while the next count brings one anyway. */
+static bool shares(const struct node *node, uint64_t now_ms)
+{
+    return !core_gathered(node->core) && !node->hurry && !node->forked &&
+           !core_stream_lost(node->core) && core_is_open(node->core) &&
+           now_ms - node->synced_ms < NODE_SHARE_MS;
+}
+
+void node_hurry(struct node *node)
+{
+    node->hurry = true;
+}
+
 static enum err commit(struct node *node, struct node_time now)
 {
     const uint8_t *bytes = NULL;
@@ -493,6 +508,8 @@ static enum err commit(struct node *node, struct node_time now)
     if (err != ERR_OK || MUTANT(answer_before_sync))
         return err;
     node->commits++;
+    node->synced_ms = now.mono_ms;
+    node->hurry = false;
     return core_written(node->core, node->config.reply, node->config.reply_arg);
 }
 
@@ -502,7 +519,7 @@ static void answer(struct node *node, struct node_time now)
     core_answer(node->core, node->config.reply, node->config.reply_arg);
 }
 
-enum err node_commit(struct node *node, struct node_time now)
+enum err node_flush(struct node *node, struct node_time now)
 {
     enum err err;
 
@@ -522,10 +539,18 @@ enum err node_commit(struct node *node, struct node_time now)
     return ERR_OK;
 }
 
+enum err node_commit(struct node *node, struct node_time now)
+{
+    if (!core_unwritten(node->core) || !shares(node, now.mono_ms))
+        return node_flush(node, now);
+    answer(node, now);
+    return ERR_OK;
+}
+
 enum err node_retire(struct node *node, const struct core_retirement *wanted,
                      struct node_time now, enum status *status)
 {
-    enum err err = node_commit(node, now);
+    enum err err = node_flush(node, now);
 
     *status = STATUS_UNKNOWN;
     if (err != ERR_OK ||
@@ -849,6 +874,15 @@ static enum err start_make(struct node *node)
     return node->config.disk->ops->make(node->config.disk, &node->make);
 }
 
+/* What was put off has waited long enough, or what comes next works on a state that has it. */
+static bool flush_due(const struct node *node, uint64_t now_ms)
+{
+    return core_unwritten(node->core) && !MUTANT(share_for_ever) &&
+           (!shares(node, now_ms) || node->making == MAKING_ADOPTED ||
+            (node->draft == NULL && (node->offer.state != NULL || node->relief ||
+                                     checkpoint_due(node, now_ms))));
+}
+
 static enum err maintain(struct node *node, struct node_time now)
 {
     enum err err = ERR_OK;
@@ -877,10 +911,14 @@ static uint64_t next_make(const struct node *node, uint64_t now_ms)
 
 enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_ms)
 {
-    enum err err;
+    bool flushes = flush_due(node, now.mono_ms);
+    enum err err = ERR_OK;
 
     assert(!core_gathered(node->core));
-    err = maintain(node, now);
+    if (flushes)
+        err = node_flush(node, now);
+    if (err == ERR_OK)
+        err = maintain(node, now);
     if (err == ERR_OK)
         answer(node, now);
     if (now.mono_ms - node->stuck_ms > NODE_STUCK_MS)
@@ -888,6 +926,10 @@ enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_m
     *next_ms = next_make(node, now.mono_ms);
     if (core_due(node->core) < *next_ms)
         *next_ms = core_due(node->core);
+    if (core_unwritten(node->core) && node->synced_ms + NODE_SHARE_MS < *next_ms)
+        *next_ms = node->synced_ms + NODE_SHARE_MS;
+    if (flushes) /* Peers are to hear of it. */
+        *next_ms = now.mono_ms;
     return err;
 }
 
@@ -898,7 +940,7 @@ void node_want_checkpoint(struct node *node)
 
 bool node_busy(const struct node *node)
 {
-    return node->making != MAKING_NOTHING ||
+    return node->making != MAKING_NOTHING || core_unwritten(node->core) ||
            ((node->wanted || node->draft != NULL) && node->retry_ms == 0);
 }
 

@@ -14,8 +14,12 @@
 #include "replica/disk.h"
 #include "replica/wal.h"
 
-/* Who needs a checkpoint is offered one again within this time. */
-enum { NODE_STUCK_MS = 150 * 1000 };
+enum {
+    /* Who needs a checkpoint is offered one again within this time. */
+    NODE_STUCK_MS = 150 * 1000,
+    /* Blocks of peers wait so long after a sync, at most, for counts that share the next one with them. */
+    NODE_SHARE_MS = 5,
+};
 
 /* Half a millisecond's work. */
 enum { NODE_SLICE = 2048 };
@@ -89,11 +93,16 @@ uint64_t node_checkpoint(const struct node *node); /* its number; 0: none */
 const struct wal *node_wal(const struct node *node);
 void node_keep(struct node *node, uint64_t lsn);
 
-/* Make durable what was gathered, and answer it, and what waited for copies that are told of by now. ERR_IO, ERR_MEMORY: the process has to stop at once and to
- * recover; nothing that was not answered may be answered any more. */
-enum err node_commit(struct node *node, struct node_time now);
+/* Somebody waits until the blocks taken since the last sync are held: none of them is put off. */
+void node_hurry(struct node *node);
 
-/* What is not on the way of a count: segments, checkpoints (a slice at a time), and answers for which copies come too late. To be called after each commit, when a make
+/* Make durable what was gathered, and the blocks taken before it, and answer it, and what waited for copies that are told of by now. ERR_IO, ERR_MEMORY: the process has to stop at once and to
+ * recover; nothing that was not answered may be answered any more. Blocks alone may be put off: node_maintain() makes them durable in time. */
+enum err node_commit(struct node *node, struct node_time now);
+/* The same, and nothing is put off: what peers_set() needs. */
+enum err node_flush(struct node *node, struct node_time now);
+
+/* What is not on the way of a count: blocks that were put off, segments, checkpoints (a slice at a time), and answers for which copies come too late. To be called after each commit, when a make
  * has ended, and at the time in *next_ms (node_time.mono_ms) at the latest; UINT64_MAX: none.
  * Nothing may be gathered. Errors: as node_commit(). */
 enum err node_maintain(struct node *node, struct node_time now, uint64_t *next_ms);

@@ -57,8 +57,10 @@ struct peer {
     uint64_t vector_ms; /* its last HAVE came */
     bool
         untold; /* there is a stream frozen here that its last HAVE has blocks of and does not name as frozen */
-    bool
-        wants_have; /* something of it was stored, or looked at in vain: it is to hear where we stand */
+    /* Something of it was stored, or looked at in vain: it is to hear where we stand; at once, or after so many more bytes
+     * of blocks. */
+    bool wants_have, wants_have_now;
+    size_t unsaid_bytes;
     struct peer_figures figures;
     struct log_limit limit;
 };

@@ -215,6 +215,7 @@ static enum err act(struct peers *p, struct peer *peer,
         err = holdings_heard(p, peer, message, now_ms);
         break;
     case LINK_BLOCKS:
+    case LINK_BLOCKS_AWAITED:
         return intake_blocks(p, peer, message, now_ms);
     case LINK_CHECKPOINT:
         err = catchup_piece(p, peer, message, now_ms);
@@ -257,7 +258,7 @@ static void connected(struct peers *p, struct peer *peer, bool was_up, uint64_t 
     paces_begin(peer);
     peer->here = true;
     peer->heard_have = false;
-    peer->wants_have = true;
+    peer->wants_have_now = true;
     copies_tell(p, true);
     log_info("peer %s: connected", peer->config.name);
 }
@@ -374,6 +375,16 @@ static void tell_forks(struct peers *p, size_t i, uint64_t now_ms)
     peer->untold = false; /* Until the next HAVE. */
 }
 
+/* What waits for its sync is said behind it. */
+static uint64_t have_due(const struct peers *p, const struct peer *peer)
+{
+    if (core_unwritten(node_core(p->config.node)))
+        return UINT64_MAX;
+    if (peer->wants_have_now)
+        return 0;
+    return peer->have_ms + (peer->wants_have ? PEERS_HAVE_MS : PEERS_IDLE_MS);
+}
+
 /* Returns when there will be something to do, if nothing comes. */
 static uint64_t peer_turn(struct peers *p, size_t i, uint64_t now_ms)
 {
@@ -395,9 +406,11 @@ static uint64_t peer_turn(struct peers *p, size_t i, uint64_t now_ms)
     }
     if (!link_up(peer->link))
         return UINT64_MAX;
-    if (peer->wants_have || now_ms - peer->have_ms >= PEERS_IDLE_MS)
+    due_ms = have_due(p, peer);
+    if (now_ms >= due_ms) {
         holdings_tell(p, i, now_ms);
-    due_ms = peer->have_ms + PEERS_IDLE_MS;
+        due_ms = have_due(p, peer);
+    }
     if (peer->figures.rivals && now_ms - peer->told_ms >= PEERS_IDLE_MS) {
         peer->told_ms = now_ms;
         peer_send(p, i, LINK_RIVALS, 0);

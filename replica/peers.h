@@ -18,6 +18,7 @@
  *           is not in it is held at 0, or up to where the one after it says (core_have()). Behind them the ids [16]
  *           of streams that fork, of which the sender takes no more
  *   BLOCKS  per block, at most PEERS_BLOCKS_MAX: u32 length, the block's bytes
+ *   BLOCKS_AWAITED  likewise, and callers wait until the receiver holds them: it syncs them and says so at once
  *   CHECKPOINT, WANT  transfer.h
  *   FORK    the proof that a stream forks (forks.h): per block, two or one: u32 length, the block's bytes. To whoever holds
  *           blocks of the stream and does not name it as one that forks, every PEERS_PROOF_MS
@@ -35,7 +36,10 @@
 
 enum {
     PEERS_MAX = 16,
-    PEERS_IDLE_MS = 1000,   /* between two HAVEs when nothing happens */
+    PEERS_IDLE_MS = 1000, /* between two HAVEs when nothing happens */
+    /* Between two HAVEs while blocks come that nobody waits for; sooner for each so many bytes of them. */
+    PEERS_HAVE_MS = 20,
+    PEERS_HAVE_BYTES = 16 * 1024,
     PEERS_SILENT_MS = 5000, /* nothing heard for so long: not connected */
     /* What a peer does not take though it was sent twice and the peer is heard: sent again after so long, and twice as long
      * each time, up to that. */
@@ -46,7 +50,7 @@ enum {
     /* A message costs both ends several thread switches, and the receiver a sync, whatever it holds. So the next BLOCKS to a
      * peer goes out this long after the last one, at the soonest, unless more than PEERS_GATHER_BYTES of log wait. A
      * lone block never waits; with copies, none does that is alone under way. */
-    PEERS_GATHER_MS = 5,
+    PEERS_GATHER_MS = 8,
     PEERS_GATHER_BYTES = 64 * 1024,
     /* Blocks of one message, at most: they are taken in one go, while callers wait; at some 50 us each where they do not
      * follow one another, so that each signature has to be verified (core_covered()). */

@@ -345,7 +345,7 @@ static void take_workers(struct state *s)
 static enum err commit(struct state *s)
 {
     const struct core *core = node_core(s->node);
-    bool anything = core_gathered(core) || core_unwritten(core);
+    bool anything = core_gathered(core);
     uint64_t begun_us = clock_mono_us();
     enum err err = node_commit(s->node, node_time_now());
 
@@ -412,6 +412,8 @@ static void on_settings_readable(uv_poll_t *poll, int status, int events)
     log_set_level(new.level);
     core_set_copies(node_core(s->node), new.copies, new.copies_wait_ms);
     if (s->network != NULL)
+        err = node_flush(s->node, node_time_now());
+    if (s->network != NULL && err == ERR_OK)
         err = network_set(s->network, new.peers, new.count);
     if (err == ERR_OK)
         err = node_commit(s->node,

@@ -138,6 +138,8 @@ static void set_peers(struct member *m)
         list[count] = (struct peer_config){.name = "peer"};
         list[count++].key = history_key((uint8_t)(i + 1)).public;
     }
+    err = core_unwritten(node_core(m->node)) ? node_flush(m->node, now(c)) : ERR_OK;
+    assert(err == ERR_OK);
     err = peers_set(m->peers, list, count, &bad);
     assert(err == ERR_OK);
 }

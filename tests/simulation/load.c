@@ -202,6 +202,10 @@ enum err load_retire(struct member *m)
     name_counter(c, &c->retire, &counter);
     wanted.name = counter.name;
     wanted.name_len = counter.name_len;
+    err = node_flush(m->process, member_time(m)); /* As it does first, too. */
+    if (err != ERR_OK || simdisk_dead(m->disk))
+        return err;
+    ledger_applied(&m->ledger);
     err = node_retire(m->process, &wanted, member_time(m), &status);
     if (err != ERR_OK || simdisk_dead(m->disk))
         return err;

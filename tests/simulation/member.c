@@ -349,14 +349,6 @@ void member_start(struct member *m)
     member_turn_soon(m);
 }
 
-void member_reload(struct member *m)
-{
-    if (m->process == NULL)
-        return;
-    set_peers(m);
-    member_turn_soon(m);
-}
-
 /* ---- end ---- */
 
 void member_kill(struct member *m, bool power)
@@ -523,6 +515,7 @@ static void settle(struct member *m)
         member_bury(m, false);
         return;
     }
+    ledger_applied(&m->ledger); /* What was put off. */
     if (m->stopping && !node_busy(m->process)) {
         trace(TRACE_STOPPED, 0, 0);
         member_bury(m, false);
@@ -571,6 +564,19 @@ void member_turn(struct member *m)
     ledger_applied(&m->ledger);
     m->busy_until_ms = m->cluster->now_ms + simdisk_took_ms(m->disk);
     settle(m);
+}
+
+void member_reload(struct member *m)
+{
+    if (m->process == NULL)
+        return;
+    if (!alive(m, node_flush(m->process, member_time(m)))) {
+        member_bury(m, false);
+        return;
+    }
+    ledger_applied(&m->ledger);
+    set_peers(m);
+    member_turn_soon(m);
 }
 
 void member_due(struct member *m)

@@ -147,6 +147,7 @@ void spy_sent(struct member *m, unsigned to, const uint8_t *bytes, size_t len)
         sent_have(m, &payload);
         break;
     case LINK_BLOCKS:
+    case LINK_BLOCKS_AWAITED:
         way->blocks++;
         sent_blocks(m, way, &payload);
         break;
@@ -247,7 +248,7 @@ void spy_spoil(struct cluster *c, struct packet *p)
     uint8_t type;
 
     if (!look(c, p->from, p->to, p->bytes, p->len, &type, &payload) ||
-        type != LINK_BLOCKS ||
+        (type != LINK_BLOCKS && type != LINK_BLOCKS_AWAITED) ||
         !c->crypto->box_open(box, plain_len, p->bytes + LINK_HINT_BYTES, key))
         return;
     p->bytes[p->len - spoiled(c, payload)] ^= (uint8_t)(1U << rng_below(&c->net, 8));

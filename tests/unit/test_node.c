@@ -466,6 +466,115 @@ Test(node, blocks_of_peers_leave_the_log_s_last_room_to_the_counts_it_was_promis
     history_free(&theirs);
 }
 
+/* ---- blocks that nobody waits for ---- */
+
+static uint64_t syncs(void)
+{
+    struct node_figures figures;
+
+    node_figures(node, &figures);
+    return figures.commits;
+}
+
+static int64_t theirs_held(void)
+{
+    struct msg_get_req req = {.name_len = 6, .name = "theirs"};
+    struct msg_get_rep rep;
+
+    node_get(node, &req, &rep);
+    return rep.total;
+}
+
+static void receive(const struct history *h, size_t i)
+{
+    enum core_taken taken;
+
+    cr_assert_eq(node_receive(node, h->blocks[i].bytes, h->blocks[i].len, false, &taken),
+                 ERR_OK);
+    cr_assert_eq(taken, CORE_TAKEN);
+}
+
+/* A node that has just synced a count, and blocks of a peer's. */
+static void follow(struct history *theirs)
+{
+    const struct public_key peer = history_key(2).public;
+    struct msg_count_req req = request("hits");
+
+    write_blocks(theirs, 3, 1);
+    cr_assert_eq(core_trust(node_core(node), &peer, 1), ERR_OK);
+    core_open(node_core(node));
+    gather(&req);
+    commit();
+}
+
+Test(node, blocks_alone_share_the_next_count_s_sync)
+{
+    struct msg_count_req req = request("hits");
+    struct history theirs = {0};
+    uint64_t before;
+
+    follow(&theirs);
+    before = syncs();
+    for (size_t i = 0; i < 3; i++) {
+        receive(&theirs, i);
+        cr_assert_eq(node_commit(node, now), ERR_OK);
+    }
+    cr_expect_eq(syncs(), before);
+    cr_expect_eq(theirs_held(), 0, "what is not durable is not held");
+    gather(&req);
+    commit();
+    cr_expect_eq(syncs(), before + 1);
+    cr_expect_eq(theirs_held(), 3);
+    history_free(&theirs);
+}
+
+Test(node, blocks_alone_wait_no_longer_than_said)
+{
+    struct history theirs = {0};
+    uint64_t next_ms;
+
+    follow(&theirs);
+    receive(&theirs, 0);
+    cr_assert_eq(node_commit(node, now), ERR_OK);
+    cr_assert_eq(node_maintain(node, now, &next_ms), ERR_OK);
+    cr_expect_eq(next_ms, now.mono_ms + NODE_SHARE_MS);
+    now.mono_ms = next_ms;
+    cr_assert_eq(node_maintain(node, now, &next_ms), ERR_OK);
+    cr_expect_eq(theirs_held(), 1);
+    cr_expect_eq(next_ms, now.mono_ms, "peers are to hear of it");
+    history_free(&theirs);
+}
+
+Test(node, blocks_that_somebody_waits_for_are_not_put_off)
+{
+    struct history theirs = {0};
+
+    follow(&theirs);
+    receive(&theirs, 0);
+    node_hurry(node);
+    cr_assert_eq(node_commit(node, now), ERR_OK);
+    cr_expect_eq(theirs_held(), 1);
+    receive(&theirs, 1);
+    cr_assert_eq(node_commit(node, now), ERR_OK);
+    cr_expect_eq(theirs_held(), 1, "the next ones are");
+    history_free(&theirs);
+}
+
+Test(node, a_checkpoint_holds_what_was_put_off)
+{
+    struct history theirs = {0};
+
+    follow(&theirs);
+    receive(&theirs, 0);
+    cr_assert_eq(node_commit(node, now), ERR_OK);
+    node_want_checkpoint(node);
+    settle();
+    crash();
+    cr_assert_eq(open_node(), ERR_OK);
+    cr_expect_eq(theirs_held(), 1);
+    history_free(&theirs);
+}
+
 Test(node, a_crash_with_a_full_disk_needs_no_room_to_recover)
 {
     int64_t counted;

@@ -78,6 +78,7 @@ struct member {
     struct core *core; /* of another cluster or of the same; its blocks are history's */
     struct history history;
     unsigned messages, blocks; /* BLOCKS that came, and what they held */
+    unsigned awaited, haves;
     uint8_t payload[LINK_PAYLOAD_MAX], sealed[LINK_MESSAGE_MAX];
 };
 
@@ -90,8 +91,11 @@ static void on_message(void *arg, const uint8_t *bytes, size_t len)
 
     cr_assert_not_null(copy);
     memcpy(copy, bytes, len);
-    if (link_open(m->link, copy, len, &fresh, 0, &message) == LINK_TAKEN &&
-        message.type == LINK_BLOCKS) {
+    if (link_open(m->link, copy, len, &fresh, 0, &message) != LINK_TAKEN)
+        message.type = 0;
+    m->haves += message.type == LINK_HAVE;
+    m->awaited += message.type == LINK_BLOCKS_AWAITED;
+    if (message.type == LINK_BLOCKS) {
         struct reader r = reader_of(message.payload, message.len);
 
         m->messages++;
@@ -142,6 +146,7 @@ static struct member *member_new(void)
     greet(m);
     core_figures(node_core(cluster_node(m->cluster, 0)), &figures);
     config.cluster = figures.cluster;
+    config.requests = 1024;
     m->core = core_new(&config);
     cr_assert_not_null(m->core);
     core_open(m->core);
@@ -164,8 +169,8 @@ static void no_reply(void *arg, uint64_t ticket, const struct msg_count_rep *rep
     (void)rep;
 }
 
-/* Blocks of one count each into one BLOCKS message. */
-static void say_blocks(struct member *m, unsigned count)
+/* Blocks of one count each into one message of this type. */
+static void say_blocks_as(struct member *m, uint8_t type, unsigned count)
 {
     struct writer w = writer_of(m->payload, sizeof m->payload);
     size_t first = m->history.count;
@@ -180,7 +185,57 @@ static void say_blocks(struct member *m, unsigned count)
         write_bytes(&w, m->history.blocks[first + i].bytes,
                     m->history.blocks[first + i].len);
     }
-    say(m, LINK_BLOCKS, w.len);
+    say(m, type, w.len);
+}
+
+static void say_blocks(struct member *m, unsigned count)
+{
+    say_blocks_as(m, LINK_BLOCKS, count);
+}
+
+Test(traffic, what_is_held_is_said_once_for_many_blocks_that_nobody_waits_for)
+{
+    struct member *m = member_new();
+
+    cluster_run(m->cluster, 500);
+    m->haves = 0;
+    for (unsigned i = 0; i < 50; i++) {
+        say_blocks(m, 1);
+        cluster_run(m->cluster, 1);
+    }
+    cr_assert_leq(m->haves, 50 / PEERS_HAVE_MS + 1);
+    cluster_run(m->cluster, PEERS_HAVE_MS);
+    cr_assert_eq(cluster_total(m->cluster, 0, "theirs"), 50);
+    cr_assert_leq(m->haves, 50 / PEERS_HAVE_MS + 2);
+    cr_assert_geq(m->haves, 2);
+    member_free(m);
+}
+
+Test(traffic, what_is_held_is_said_at_once_of_many_bytes)
+{
+    struct member *m = member_new();
+
+    cluster_run(m->cluster, 500);
+    m->haves = 0;
+    for (unsigned i = 0; i < 4; i++)
+        say_blocks(m, PEERS_BLOCKS_MAX);
+    cluster_run(m->cluster, NODE_SHARE_MS);
+    cr_assert_geq(m->haves, 2);
+    member_free(m);
+}
+
+Test(traffic, what_callers_wait_for_is_synced_and_said_at_once)
+{
+    struct member *m = member_new();
+
+    cluster_run(m->cluster, 500);
+    m->haves = 0;
+    for (unsigned i = 1; i <= 5; i++) {
+        say_blocks_as(m, LINK_BLOCKS_AWAITED, 1);
+        cr_assert_eq(cluster_total(m->cluster, 0, "theirs"), i);
+        cr_assert_eq(m->haves, i);
+    }
+    member_free(m);
 }
 
 Test(traffic, a_message_with_as_many_blocks_as_are_allowed_is_taken_whole)
@@ -222,6 +277,23 @@ static void say_have(struct member *m, uint64_t number)
             HASH_BYTES);
     }
     say(m, LINK_HAVE, w.len);
+}
+
+Test(traffic, blocks_that_callers_wait_for_say_so)
+{
+    struct member *m = member_new();
+    struct node *node = cluster_node(m->cluster, 0);
+
+    cluster_count(m->cluster, 0, "hits");
+    say_have(m, 0);
+    cluster_run(m->cluster, 100);
+    cr_assert_geq(m->messages, 1);
+    cr_assert_eq(m->awaited, 0);
+    core_set_copies(node_core(node), 2, 1000);
+    cluster_count(m->cluster, 0, "hits");
+    cluster_run(m->cluster, 100);
+    cr_assert_geq(m->awaited, 1);
+    member_free(m);
 }
 
 /* Let so many seconds pass, in each of which it says the same. */
