@@ -137,10 +137,17 @@ class Forked(Cluster):
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda _: call(self.a, "fill", limit=60), range(ROUNDS)))
         self.wait_same([self.a, self.b])
-        for member in (self.a, self.b):
-            eventually(lambda: member.status()["log"]["first"] > 0, 20, "the log was cut")
+        eventually(self.is_cut, 30, "the logs were cut")
         for member in (self.a, self.b):
             member.knows(self.a, self.b, self.c).reload()
+
+    def is_cut(self):
+        """A log is cut behind a checkpoint, as far as no peer lacked it then: the next one cuts what the last had to keep."""
+        self.a.count("more")
+        self.wait_same([self.a, self.b])
+        for member in (self.a, self.b):
+            member.ctl("checkpoint")
+        return all(member.status()["log"]["first"] > 0 for member in (self.a, self.b))
 
     def stuck(self):
         """Nodes a and b have what the one has counted, and c is the other, and lacks what their logs no longer have."""
