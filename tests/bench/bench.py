@@ -17,10 +17,11 @@ from figures import Report
 from recovery import recovery
 from replication import replication
 from rivals import BENCH, WORK, Redis
+from sizes import sizes
 from soak import soak
 
 PARTS = {"calls": closed_loop, "arrivals": arrivals, "memory": memory, "counts": durable, "counters": counters,
-         "recovery": recovery, "cluster": replication, "soak": soak}
+         "recovery": recovery, "cluster": replication, "sizes": sizes, "soak": soak}
 
 
 class Settings:
@@ -57,7 +58,7 @@ def options_of(words):
         if part not in PARTS:
             parser.error(f"no part {part}; there are {', '.join(PARTS)}")
     if not options.parts:
-        options.parts = [part for part in PARTS if part != "soak"]
+        options.parts = [part for part in PARTS if part not in ("sizes", "soak")]
     if options.soak and "soak" not in options.parts:
         options.parts.append("soak")
     if "soak" in options.parts and not options.soak:

@@ -17,7 +17,9 @@
 #                      counters   1 to 1,000,000 of them, and a checkpoint of them
 #                      recovery   over the log's length
 #                      cluster    three nodes beside one: throughput, delay, catch-up, CPU at rest
-#                      soak       10 minutes of calls; in no run unless it is named
+#                      sizes      network, checkpoint and kernel memory per count, counter and call; in no run unless it
+#                                 is named
+#                      soak       10 minutes of calls; likewise
 #   --soak MINUTES   the soak besides, for so long
 #   --no-build       use what is in the build folder (TALLY_BUILD, build/ unless set) as it is
 #   --no-install     install nothing; rows and pictures that lack something are left out, and named
