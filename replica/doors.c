@@ -178,6 +178,16 @@ static void show_out(struct door *d)
     d->spare = eventfd(0, EFD_CLOEXEC);
 }
 
+/* The listener stays readable: so it would be said in every turn. */
+static void say_accept(struct door *d)
+{
+    uint64_t more;
+
+    if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED &&
+        log_limit_pass(&d->full, clock_mono_ms(), &more))
+        err_errno("accept at", d->config.path);
+}
+
 static void accept_some(struct door *d)
 {
     for (int i = 0; i < TURN_ACCEPTS; i++) {
@@ -189,8 +199,8 @@ static void accept_some(struct door *d)
         }
         if (errno == EMFILE || errno == ENFILE)
             show_out(d);
-        else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-            err_errno("accept at", d->config.path);
+        else
+            say_accept(d);
         return;
     }
 }

@@ -67,8 +67,8 @@ struct node {
     uint64_t stuck_ms; /* since when, as of the last refusal */
     uint64_t keep;     /* LSN from which on peers need the log */
     uint64_t recovered_blocks, commits;
-    uint64_t synced_ms; /* the last commit */
-    bool hurry;         /* somebody waits for what was taken since */
+    uint64_t synced_ms, synced_lsn; /* the last commit, and where the log ended then */
+    bool hurry;                     /* somebody waits for what was taken since */
 };
 
 /* ---- recovery ---- */
@@ -473,11 +473,13 @@ static enum err renew_stream(struct node *node)
     return ERR_OK;
 }
 
-/* A sync for each message of each peer's would keep callers waiting behind it, while the next count brings one anyway. */
+/* A sync for each message of each peer's would keep callers waiting behind it, while the next count brings one anyway. But
+ * what the log itself has synced, at a segment's end, is applied at once. */
 static bool shares(const struct node *node, uint64_t now_ms)
 {
     return !core_gathered(node->core) && !node->hurry && !node->forked &&
            !core_stream_lost(node->core) && core_is_open(node->core) &&
+           wal_mark(node->wal).lsn == node->synced_lsn &&
            now_ms - node->synced_ms < NODE_SHARE_MS;
 }
 
@@ -509,6 +511,7 @@ static enum err commit(struct node *node, struct node_time now)
         return err;
     node->commits++;
     node->synced_ms = now.mono_ms;
+    node->synced_lsn = wal_mark(node->wal).lsn;
     node->hurry = false;
     return core_written(node->core, node->config.reply, node->config.reply_arg);
 }
@@ -893,7 +896,8 @@ static enum err maintain(struct node *node, struct node_time now)
         err = go_on_with_draft(node);
     if (err != ERR_OK || node->making != MAKING_NOTHING || now.mono_ms < node->retry_ms)
         return err;
-    if (node->draft == NULL)
+    /* Where one make has just ended, and the next is due, with blocks put off: they are flushed first, with the next call. */
+    if (node->draft == NULL && !core_unwritten(node->core))
         err = start_draft(node, now.mono_ms);
     return err == ERR_OK ? start_make(node) : err;
 }

@@ -314,14 +314,16 @@ static void settle(struct state *s)
     uv_timer_start(&s->due, on_due, wait_ms, 0);
 }
 
+static void commit_and_settle(struct state *s);
+
 static void on_due(uv_timer_t *timer)
 {
-    settle(timer->data);
+    commit_and_settle(timer->data);
 }
 
 static void on_made(uv_async_t *async)
 {
-    settle(async->data);
+    commit_and_settle(async->data);
 }
 
 /* False: no more of them for now. */
@@ -354,6 +356,17 @@ static enum err commit(struct state *s)
     return err;
 }
 
+/* What was put off is made durable before peers are told what is held. */
+static void commit_and_settle(struct state *s)
+{
+    enum err err = commit(s);
+
+    if (err != ERR_OK)
+        state_fail(s, err);
+    else
+        settle(s);
+}
+
 static void turn(void *arg)
 {
     struct state *s = arg;
@@ -365,12 +378,10 @@ static void turn(void *arg)
         return;
     if (s->network != NULL && !node_short(s->node))
         err = network_take(s->network);
-    if (err == ERR_OK)
-        err = commit(s);
     if (err != ERR_OK)
         state_fail(s, err);
     else
-        settle(s);
+        commit_and_settle(s);
 }
 
 static void on_workers_readable(uv_poll_t *poll, int status, int events)

@@ -204,8 +204,8 @@ void client_send(struct client *client, size_t calls, uint64_t now_ms)
     asks_expire(client->asks, now_ms);
     if (client->fd < 0 && client->connect_ms <= now_ms)
         client_connect(client, now_ms);
-    /* While a message is still being written, what there is to send can only be that same one again. */
-    if (client->fd >= 0 && asks_next(client->asks, &w, calls, now_ms) && !client->writing)
+    /* Behind a message that is still being written nothing is taken off: it might be given up before it goes. */
+    if (client->fd >= 0 && !client->writing && asks_next(client->asks, &w, calls, now_ms))
         client_write(client, &w, now_ms);
 }
 

@@ -579,11 +579,22 @@ void member_reload(struct member *m)
     member_turn_soon(m);
 }
 
+/* What was put off is made durable before peers are told what is held. */
+static void commit_and_settle(struct member *m)
+{
+    if (!alive(m, node_commit(m->process, member_time(m)))) {
+        member_bury(m, false);
+        return;
+    }
+    ledger_applied(&m->ledger);
+    settle(m);
+}
+
 void member_due(struct member *m)
 {
     if (paused(m, EVENT_DUE))
         return;
-    settle(m);
+    commit_and_settle(m);
 }
 
 void member_made(struct member *m)
@@ -591,5 +602,5 @@ void member_made(struct member *m)
     if (paused(m, EVENT_MADE))
         return;
     simdisk_make_ends(m->disk);
-    settle(m);
+    commit_and_settle(m);
 }

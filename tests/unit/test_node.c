@@ -575,6 +575,34 @@ Test(node, a_checkpoint_holds_what_was_put_off)
     history_free(&theirs);
 }
 
+Test(node, a_checkpoint_that_is_due_when_another_ends_waits_for_what_was_put_off)
+{
+    struct msg_count_req req = request("hits");
+    struct history theirs = {0};
+    uint64_t next_ms;
+
+    follow(&theirs);
+    settle();
+    memory_disk_hold_make(disk, true);
+    node_want_checkpoint(node);
+    for (int i = 0; i < 20; i++)
+        cr_assert_eq(node_maintain(node, now, &next_ms), ERR_OK);
+    now.mono_ms += 20;
+    gather(&req);
+    commit();
+    node_want_checkpoint(node);
+    receive(&theirs, 0);
+    cr_assert_eq(node_commit(node, now), ERR_OK);
+    memory_disk_hold_make(disk, false);
+    settle();
+    now.mono_ms += NODE_SHARE_MS;
+    settle();
+    crash();
+    cr_assert_eq(open_node(), ERR_OK);
+    cr_expect_eq(theirs_held(), 1);
+    history_free(&theirs);
+}
+
 Test(node, a_crash_with_a_full_disk_needs_no_room_to_recover)
 {
     int64_t counted;
