@@ -480,7 +480,7 @@ static bool shares(const struct node *node, uint64_t now_ms)
     return !core_gathered(node->core) && !node->hurry && !node->forked &&
            !core_stream_lost(node->core) && core_is_open(node->core) &&
            wal_mark(node->wal).lsn == node->synced_lsn &&
-           now_ms - node->synced_ms < NODE_SHARE_MS;
+           (now_ms - node->synced_ms < NODE_SHARE_MS || MUTANT(share_for_ever));
 }
 
 void node_hurry(struct node *node)
@@ -880,7 +880,7 @@ static enum err start_make(struct node *node)
 /* What was put off has waited long enough, or what comes next works on a state that has it. */
 static bool flush_due(const struct node *node, uint64_t now_ms)
 {
-    return core_unwritten(node->core) && !MUTANT(share_for_ever) &&
+    return core_unwritten(node->core) &&
            (!shares(node, now_ms) || node->making == MAKING_ADOPTED ||
             (node->draft == NULL && (node->offer.state != NULL || node->relief ||
                                      checkpoint_due(node, now_ms))));
