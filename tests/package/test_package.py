@@ -68,8 +68,8 @@ class Package(unittest.TestCase):
         for page in ("tallyd.8", "tallyctl.8", "tally.conf.5", "agicall.1"):
             self.assertTrue(os.path.exists(machine.path(f"/usr/share/man/man{page[-1]}/{page}.gz")), page)
         # What tallyctl's messages and the pages lead to, readable without zcat.
-        for name in ("CLUSTER.md", "SCRIPTS.md", "README.Debian", "examples/cluster.conf", "examples/tally.nft",
-                     "examples/extensions.conf", "examples/extensions-one-node.conf", "examples/tally.rules.yml"):
+        for name in ("CAPACITY.md", "CLUSTER.md", "SCRIPTS.md", "README.Debian", "examples/cluster.conf",
+                     "examples/tally.nft", "examples/extensions.conf", "examples/extensions-one-node.conf", "examples/tally.rules.yml"):
             self.assertTrue(os.path.exists(machine.path(f"/usr/share/doc/tally/{name}")), name)
 
     def test_the_journal_gets_priorities(self):
