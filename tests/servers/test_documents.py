@@ -93,7 +93,7 @@ class Capacity(unittest.TestCase):
         commands = re.findall(r"(?m)^\|.*\| `(\w+)` \|$", self.text)
         self.assertGreater(len(commands), 10)
         self.assertLessEqual(set(commands), parts)
-        known = parts | {name for _, name in settings()} | {"hits", "auto"}
+        known = parts | {name for _, name in settings()} | {"hits", "count", "auto"}
         words = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)(?: = \d+)?`", self.text))
         self.assertLessEqual(words, known)
         for path in re.findall(r"\b(?:tests|examples|deploy)/[\w./-]*\w", self.text):
