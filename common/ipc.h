@@ -3,7 +3,7 @@
  * it forks: a socket's path may hold no more than 107 bytes, a state directory's name may. The folder is 0700,
  * which is what keeps others away. Not nng, which links between nodes speak: here its threads would cost more
  * than all else that a count takes, and a listener of nng 1.5.2 that is to greet somebody who has gone takes no
- * connection any more (nng's issue 1518). */
+ * connection any more (its bug 1518). */
 #ifndef COMMON_IPC_H
 #define COMMON_IPC_H
 
