@@ -483,10 +483,12 @@ static bool is_stuck(const struct member *m)
     return check_stuck(m) != NODE_GOES_ON;
 }
 
-/* It has nothing to do, and holds all that there is. */
+/* It has nothing to do, and holds all that there is, or waits for people: which one that joins may, too (seed 3090). An
+ * orderly end that is under way comes first (seed 6384): there will be another process. */
 static bool is_settled(const struct cluster *c, const struct member *m)
 {
-    if (!member_runs(m) || !core_is_open(node_core(m->process)) ||
+    if (!member_runs(m) || m->stopping ||
+        (!core_is_open(node_core(m->process)) && !is_stuck(m)) ||
         m->queue.count + m->taken.count + m->lost.count > 0 ||
         core_unwritten(node_core(m->process)))
         return false;
